@@ -1,0 +1,1 @@
+"""Contracts with senders, versioned; read through :mod:`lakehouse.message`."""

@@ -1,0 +1,55 @@
+"""Where state lives: one folder with tables, checkpoints, the embedded broker, logs and what processes tell each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse.pipeline import Flow
+from lakehouse.table import Table
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The layout of the data dir. Paths only: nothing here creates, reads or removes anything."""
+
+    root: Path
+
+    def table(self, table: Table) -> Path:
+        """Folder of one Delta table."""
+        return self.root / "tables" / table.layer / table.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Parent of every flow's checkpoint generations."""
+        return self.root / "checkpoints"
+
+    def checkpoint(self, flow: Flow) -> Path:
+        """The flow's newest checkpoint generation, ``checkpoints/NAME/1`` before there is any.
+
+        A rewind or restore never edits a checkpoint: it makes the next generation.
+        """
+        generations = [int(path.name) for path in (self.checkpoints / flow.name).glob("[0-9]*")]
+        return self.checkpoints / flow.name / str(max(generations, default=1))
+
+    @property
+    def kafka(self) -> Path:
+        """The embedded broker's settings and log."""
+        return self.root / "kafka"
+
+    @property
+    def logs(self) -> Path:
+        """One log file per component."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What running components say of themselves: process ids, addresses, progress."""
+        return self.root / "run"
+
+    def progress(self, name: str) -> Path:
+        """Progress of one flow or component, JSON lines, newest last."""
+        return self.root / "progress" / f"{name}.jsonl"
+
+    @property
+    def truth(self) -> Path:
+        """What the simulator sent: one JSON line per message, injected fault and episode, one file a run."""
+        return self.root / "truth"

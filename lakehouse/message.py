@@ -1,0 +1,54 @@
+"""The message contract of topic ``vitals``: what every producer builds, checks and sends.
+
+The contract itself is contracts/vitals.v1.schema.json. The stream does not use this module: it takes what arrives,
+and names what is wrong with it.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import fastjsonschema
+import orjson
+
+SCHEMA_VERSION = 1
+
+Message = dict[str, Any]
+"""A message as a dictionary, shaped as the JSON Schema says."""
+
+
+class ContractError(ValueError):
+    """A message breaks the contract; the text names the field."""
+
+
+def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """The JSON Schema of one contract version."""
+    path = resources.files("lakehouse.contracts").joinpath(f"vitals.v{version}.schema.json")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@cache
+def _validator() -> Callable[[Mapping[str, Any]], object]:
+    compiled: Callable[[Mapping[str, Any]], object] = fastjsonschema.compile(schema())
+    return compiled
+
+
+def validate(message: Mapping[str, Any]) -> None:
+    """Raise ContractError where the message breaks the contract."""
+    try:
+        _validator()(message)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise ContractError(error.message) from error
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """A checked message as the bytes to send. Raises ContractError."""
+    validate(message)
+    return orjson.dumps(message)
+
+
+def key(message: Mapping[str, Any]) -> bytes:
+    """The record key: all of one patient goes to one partition, in order."""
+    return str(message["patient_id"]).encode()

@@ -1,0 +1,149 @@
+"""The pipeline, declared: what reads what, writes what, how often, and who answers for it.
+
+The runner, the Airflow schedules, freshness rules, dbt sources and docs/lineage.md are made from ``FLOWS``. ``build`` is
+an import path, so that reading this module imports neither Spark nor anything that a flow needs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from graphlib import CycleError, TopologicalSorter
+
+from lakehouse.table import DeclarationError
+from lakehouse.tables import TABLES
+from lakehouse.topics import TOPICS
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One step of the pipeline.
+
+    ``application`` is the process that runs it (``alerts`` and ``lakehouse`` are the two Spark applications).
+    ``checkpoint`` says whether it keeps one under the data dir. ``freshness`` is how old what it writes may be.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    build: str
+    application: str
+    owner: str
+    trigger: timedelta | None = None
+    checkpoint: bool = False
+    freshness: timedelta | None = None
+
+
+ALERT_LIMITS = Flow(
+    name="alert_limits",
+    reads=("vitals",),
+    writes=("alert.evaluations",),
+    build="streaming.alert_limits:start",
+    application="alerts",
+    owner="ward",
+    # In real-time mode the trigger is the checkpoint interval: what a crash repeats, and how often the tail shows a boundary.
+    trigger=timedelta(minutes=5),
+    checkpoint=True,
+    freshness=timedelta(seconds=1),
+)
+ALERT_ROUTER = Flow(
+    name="alert_router",
+    reads=("alert.evaluations", "alert.command", "alert.limit"),
+    writes=("alerts", "alert.state"),
+    build="alerting.router:run",
+    application="router",
+    owner="ward",
+    freshness=timedelta(seconds=1),
+)
+DEVICE_MESSAGE = Flow(
+    name="device_message",
+    reads=("vitals", "clinical.resource"),
+    writes=("bronze.device_message",),
+    build="streaming.device_message:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=10),
+    checkpoint=True,
+    freshness=timedelta(seconds=15),
+)
+OBSERVATION = Flow(
+    name="observation",
+    reads=("bronze.device_message",),
+    writes=("silver.observation", "silver.observation_quarantine", "silver.dead_letter", "gold.vital_sign_minute"),
+    build="streaming.observation:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(seconds=90),
+)
+ALERT_EVENT = Flow(
+    name="alert_event",
+    reads=("alerts",),
+    writes=("gold.alert_event",),
+    build="streaming.alert_event:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(seconds=90),
+)
+DATA_QUALITY = Flow(
+    name="data_quality",
+    reads=(
+        "bronze.device_message",
+        "silver.observation",
+        "silver.observation_quarantine",
+        "gold.vital_sign_minute",
+        "gold.alert_event",
+    ),
+    writes=("quality.validation_result",),
+    build="expectations.runner:run",
+    application="airflow",
+    owner="data-engineering",
+    trigger=timedelta(hours=1),
+    freshness=timedelta(hours=2),
+)
+FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY)
+
+_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")
+"""What comes from outside the pipeline: devices, gateway, people."""
+
+
+def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
+    """The flows in an order in which each comes after those it reads from.
+
+    Raises DeclarationError for a read that nothing writes, an unknown name, two writers of one table or topic, or a cycle.
+    """
+    flows = tuple(flows)
+    known = {table.full_name for table in TABLES} | {topic.name for topic in TOPICS}
+    writer_of: dict[str, Flow] = {}
+    for flow in flows:
+        for name in flow.writes:
+            if name not in known:
+                raise DeclarationError(f"flow {flow.name} writes {name}, which is neither a table nor a topic")
+            if name in writer_of:
+                raise DeclarationError(f"{name} has two writers: {writer_of[name].name} and {flow.name}")
+            writer_of[name] = flow
+    for flow in flows:
+        for name in flow.reads:
+            if name not in writer_of and name not in _SOURCES:
+                raise DeclarationError(f"flow {flow.name} reads {name}, which nothing writes")
+    before = {flow.name: {writer_of[name].name for name in flow.reads if name in writer_of} for flow in flows}
+    by_name = {flow.name: flow for flow in flows}
+    try:
+        return tuple(by_name[name] for name in TopologicalSorter(before).static_order())
+    except CycleError as error:
+        raise DeclarationError(f"flows read each other in a circle: {' -> '.join(error.args[1])}") from error
+
+
+def flow_named(name: str) -> Flow:
+    """The declared flow of this name; KeyError otherwise."""
+    for flow in FLOWS:
+        if flow.name == name:
+            return flow
+    raise KeyError(f"no flow named {name}; declared: {', '.join(flow.name for flow in FLOWS)}")
+
+
+def flows_of(application: str) -> tuple[Flow, ...]:
+    """The flows that one application runs, in dependency order."""
+    return tuple(flow for flow in check() if flow.application == application)

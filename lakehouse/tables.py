@@ -1,0 +1,289 @@
+"""Every table of the lakehouse, declared.
+
+Times: ``observed_at`` is the device's, ``received_at`` the broker's, ``recorded_at`` when this version became known.
+"""
+
+from datetime import timedelta
+
+from lakehouse.table import Column, Constraint, Table
+from lakehouse.vocabulary import CONSCIOUSNESS, NO_VALUE_SENTINELS, Signal, signals, sources
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far a device's clock may run ahead of the broker's. Ward monitors are synchronised to seconds; five minutes is
+what an unsynchronised one drifts in some weeks, and little enough that a wrong date or zone never passes."""
+
+STATUSES = ("final", "preliminary", "amended", "corrected", "entered-in-error")
+"""FHIR observation statuses that a message may carry."""
+
+COORDINATES = (
+    Column("topic", "STRING", "Kafka topic, or file:SOURCE/NAME@SHA for a backfilled file", nullable=False),
+    Column("partition", "INT", "Kafka partition; 0 for a file", nullable=False),
+    Column("offset", "BIGINT", "Kafka offset; line number for a file", nullable=False),
+)
+"""Where a row comes from: the bronze record it was made of."""
+
+
+def _texts(values: tuple[str, ...]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def _bounds(signal: Signal) -> str:
+    limits = (
+        (">", signal.above),
+        (">=", signal.at_least),
+        ("<", signal.below),
+        ("<=", signal.at_most),
+    )
+    return " AND ".join(f"$value {operator} {limit:g}" for operator, limit in limits if limit is not None)
+
+
+def _by_bounds() -> str:
+    """CASE arms, one for each set of codes that share plausible bounds."""
+    codes_of: dict[str, list[str]] = {}
+    for signal in signals():
+        if not signal.coded:
+            codes_of.setdefault(_bounds(signal), []).append(signal.code)
+    return " ".join(f"WHEN $code IN ({_texts(tuple(codes))}) THEN {bounds}" for bounds, codes in codes_of.items())
+
+
+def _by_unit() -> str:
+    """CASE arms, one for each UCUM unit and the codes that are kept in it."""
+    codes_of: dict[str, list[str]] = {}
+    for signal in signals():
+        if signal.unit:
+            codes_of.setdefault(signal.unit, []).append(signal.code)
+    return " ".join(f"WHEN $code IN ({_texts(tuple(codes))}) THEN $unit = '{unit}'" for unit, codes in codes_of.items())
+
+
+_CODED = tuple(signal.code for signal in signals() if signal.coded)
+_KNOWN = f"$code IN ({_texts(tuple(signal.code for signal in signals()))})"
+_ZERO_IS_NO_VALUE = tuple(signal.code for signal in signals() if signal.zero_is_no_value)
+_SENTINEL = (
+    f"$source_value IN ({', '.join(f'{value}D' for value in NO_VALUE_SENTINELS)})"
+    f" OR ($source_value = 0D AND $code IN ({_texts(_ZERO_IS_NO_VALUE)}))"
+)
+_FINITE = "NOT isnan($value) AND abs($value) < double('Infinity')"
+_SHIFTED = tuple(source.name for source in sources() if source.shifted)
+
+# Each condition holds where another already names the fault, so that a row in quarantine gives its one true reason.
+OBSERVATION_CONSTRAINTS = (
+    Constraint("unknown_status", f"coalesce($status IN ({_texts(STATUSES)}), false)", "not a FHIR observation status"),
+    Constraint("unknown_code", f"coalesce({_KNOWN}, false)", "no signal of the vocabulary has this code"),
+    Constraint(
+        "missing_value",
+        "($value IS NULL) <> ($value_code IS NULL)",
+        "neither or both of value and value_code are given",
+    ),
+    Constraint("not_finite", f"coalesce({_FINITE}, true)", "the value is NaN or infinite"),
+    Constraint(
+        "sensor_disconnected",
+        f"NOT coalesce({_SENTINEL}, false)",
+        "the value is what a monitor sends for: no reading",
+    ),
+    Constraint(
+        "unknown_unit",
+        f"$value IS NULL OR NOT coalesce({_KNOWN}, false) OR coalesce(CASE {_by_unit()} ELSE true END, false)",
+        "the unit is missing, unknown, or not one this signal is measured in",
+    ),
+    Constraint(
+        "out_of_range",
+        f"coalesce($unit IS NULL OR ({_SENTINEL}) OR NOT ({_FINITE}) OR CASE {_by_bounds()} ELSE true END, true)",
+        "the value is not plausible for this signal",
+    ),
+    Constraint(
+        "unknown_value_code",
+        f"coalesce(CASE WHEN $code IN ({_texts(_CODED)}) THEN $value_code IN ({_texts(CONSCIOUSNESS)})"
+        f" WHEN {_KNOWN} THEN $value_code IS NULL ELSE true END, false)",
+        "the signal is coded and the code is not of its list, or a number was expected",
+    ),
+    Constraint(
+        "clock_ahead",
+        f"coalesce($observed_at <= $received_at + INTERVAL {int(CLOCK_SKEW.total_seconds())} SECONDS"
+        f" OR $source IN ({_texts(_SHIFTED)}), false)",
+        "the device's clock runs ahead of ours by more than the allowed skew",
+    ),
+    Constraint(
+        "ambiguous_repeat",
+        "coalesce($values_in_message = 1, false)",
+        "its message gives another value under the same observation_id",
+    ),
+)
+
+_OBSERVATION_COLUMNS = (
+    Column("observation_id", "BINARY", "16 bytes: hash of source, patient, device, instant and record", nullable=False),
+    Column("version", "BINARY", "16 bytes: hash of message_id, status and value", nullable=False),
+    Column("patient_id", "STRING", "system/value", nullable=False),
+    Column("encounter_id", "STRING", "the stay, where the message names it"),
+    Column("device_id", "STRING", "the device that measured", nullable=False),
+    Column("source", "STRING", "the system that sent it", nullable=False),
+    Column("location_unit", "STRING", "care unit, where the message names it"),
+    Column("location_bed", "STRING", "bed, where the message names it"),
+    Column("code", "STRING", "LOINC"),
+    Column("value", "DOUBLE", "in unit; NULL for a coded value"),
+    Column("value_code", "STRING", "a coded value, such as A C V P U"),
+    Column("unit", "STRING", "UCUM; NULL for a coded value"),
+    Column("status", "STRING", "FHIR observation status"),
+    Column("observed_at", "TIMESTAMP", "when the device measured", nullable=False),
+    Column("received_at", "TIMESTAMP", "when the broker had it", nullable=False),
+    Column("recorded_at", "TIMESTAMP", "when this version became known", nullable=False),
+    Column(
+        "recorded_at_inferred", "BOOLEAN", "true: the source did not say, recorded_at = observed_at", nullable=False
+    ),
+    Column("source_code", "STRING", "the source's own code, such as a MIMIC item id"),
+    Column("source_value", "DOUBLE", "the number as sent, in source_unit"),
+    Column("source_unit", "STRING", "the unit text as sent"),
+    Column("record_id", "STRING", "the source's own key of this value"),
+    Column("message_id", "STRING", "the message that brought this version", nullable=False),
+    Column("values_in_message", "INT", "different values its message gives under this observation_id", nullable=False),
+    *COORDINATES,
+)
+
+DEVICE_MESSAGE = Table(
+    layer="bronze",
+    name="device_message",
+    grain="one Kafka record, raw bytes",
+    columns=(
+        *COORDINATES,
+        Column("received_at", "TIMESTAMP", "the record's timestamp: when the broker had it", nullable=False),
+        Column("key", "BINARY", "record key as sent"),
+        Column("value", "BINARY", "record value as sent; NULL for a tombstone"),
+    ),
+    key=("topic", "partition", "offset"),
+    retention=timedelta(days=400),
+)
+
+OBSERVATION = Table(
+    layer="silver",
+    name="observation",
+    grain="one version of one measured value",
+    columns=_OBSERVATION_COLUMNS,
+    key=("observation_id", "version"),
+    cluster_by=("observed_at",),
+    constraints=OBSERVATION_CONSTRAINTS,
+)
+
+OBSERVATION_QUARANTINE = Table(
+    layer="silver",
+    name="observation_quarantine",
+    grain="one parsed value that breaks a constraint",
+    columns=(
+        *_OBSERVATION_COLUMNS,
+        Column("failed_constraints", "ARRAY<STRING>", "names of the constraints it breaks", nullable=False),
+    ),
+    key=("observation_id", "version"),
+    cluster_by=("received_at",),
+)
+
+DEAD_LETTER = Table(
+    layer="silver",
+    name="dead_letter",
+    grain="one record that could not be parsed; its bytes stay in bronze",
+    columns=(
+        *COORDINATES,
+        Column("received_at", "TIMESTAMP", "when the broker had it", nullable=False),
+        Column("reason", "STRING", "why it could not be parsed", nullable=False),
+        Column("detail", "STRING", "what to look at"),
+    ),
+    key=("topic", "partition", "offset"),
+)
+
+VITAL_SIGN_MINUTE = Table(
+    layer="gold",
+    name="vital_sign_minute",
+    grain="one patient, code and minute; the current versions, without those entered in error",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("code", "STRING", "LOINC", nullable=False),
+        Column("minute", "TIMESTAMP", "start of the minute in which the values were observed", nullable=False),
+        Column("unit", "STRING", "UCUM", nullable=False),
+        Column("count", "BIGINT", "number of values", nullable=False),
+        Column("min", "DOUBLE", "smallest value", nullable=False),
+        Column(
+            "mean",
+            "DOUBLE",
+            "mean of the values, summed exactly so that it does not depend on their order",
+            nullable=False,
+        ),
+        Column("max", "DOUBLE", "largest value", nullable=False),
+        Column("first", "DOUBLE", "earliest value", nullable=False),
+        Column("last", "DOUBLE", "latest value", nullable=False),
+    ),
+    key=("patient_id", "code", "minute"),
+    cluster_by=("minute",),
+    constraints=(
+        Constraint("empty_minute", "$count > 0", "a minute without values has no row"),
+        Constraint("unordered_statistics", "$min <= $mean AND $mean <= $max", "min <= mean <= max"),
+        Constraint("not_a_minute", "$minute = date_trunc('MINUTE', $minute)", "minute is the start of a minute"),
+    ),
+)
+
+ALERT_EVENT = Table(
+    layer="gold",
+    name="alert_event",
+    grain="one transition of one alert",
+    columns=(
+        Column(
+            "alert_id",
+            "STRING",
+            "32 hexadecimal digits: hash of patient, rule and the message that opened it",
+            nullable=False,
+        ),
+        Column("sequence", "INT", "0 for the first transition of the alert, then 1, 2, ...", nullable=False),
+        Column("state", "STRING", "the state after the transition", nullable=False),
+        Column("reason", "STRING", "why the alert changed"),
+        Column("rule_id", "STRING", "rule of the pack", nullable=False),
+        Column("title", "STRING", "the rule in words", nullable=False),
+        Column("pack", "STRING", "rule pack, name@version", nullable=False),
+        Column("priority", "STRING", "high, medium or low (IEC 60601-1-8)", nullable=False),
+        Column("category", "STRING", "physiological or technical (IEC 60601-1-8)", nullable=False),
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("location_unit", "STRING", "care unit"),
+        Column("location_bed", "STRING", "bed"),
+        Column("device_id", "STRING", "the device that measured"),
+        Column("code", "STRING", "LOINC of the signal"),
+        Column("value", "DOUBLE", "the value that caused the transition"),
+        Column("limit_value", "DOUBLE", "the limit it was held against"),
+        Column("observed_at", "TIMESTAMP", "instant of the value that caused the transition"),
+        Column("message_id", "STRING", "the message that caused the transition"),
+        Column("message_received_at", "TIMESTAMP", "when the broker had that message"),
+        Column(
+            "emitted_at",
+            "TIMESTAMP",
+            "when the broker had the event: minus the line above, the alert latency",
+            nullable=False,
+        ),
+    ),
+    key=("alert_id", "sequence"),
+    cluster_by=("emitted_at",),
+    constraints=(
+        Constraint("negative_sequence", "$sequence >= 0", "transitions count from 0"),
+        Constraint("unknown_priority", "$priority IN ('high', 'medium', 'low')", "not an IEC 60601-1-8 priority"),
+        Constraint("unknown_category", "$category IN ('physiological', 'technical')", "not an IEC 60601-1-8 category"),
+    ),
+)
+
+VALIDATION_RESULT = Table(
+    layer="quality",
+    name="validation_result",
+    grain="one expectation in one validation run",
+    columns=(
+        Column("run_id", "STRING", "one run of all suites", nullable=False),
+        Column("table_name", "STRING", "layer.name of the table that was checked", nullable=False),
+        Column("table_version", "BIGINT", "Delta version that was checked", nullable=False),
+        Column("expectation", "STRING", "the rule: a constraint, the key, or a hand-written rule", nullable=False),
+        Column("success", "BOOLEAN", "whether it held", nullable=False),
+        Column("unexpected_count", "BIGINT", "rows that break it"),
+        Column("checked_at", "TIMESTAMP", "when it was checked", nullable=False),
+    ),
+    key=("run_id", "table_name", "expectation"),
+)
+
+TABLES = (
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+    DEAD_LETTER,
+    VITAL_SIGN_MINUTE,
+    ALERT_EVENT,
+    VALIDATION_RESULT,
+)

@@ -1,0 +1,48 @@
+"""Every Kafka topic, declared: partitions, retention and compaction. Names are settings; these are the defaults."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+"""What the broker takes. Twice the largest message a device may wrongly send (1 MiB), so that it arrives, is kept in
+bronze and becomes a named dead letter instead of an error that only its sender sees."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. ``retention`` is ``None`` for a compacted topic, which keeps the last record of each key."""
+
+    name: str
+    holds: str
+    partitions: int
+    retention: timedelta | None
+
+    @property
+    def compacted(self) -> bool:
+        """Whether the topic keeps the last record of each key instead of a span of time."""
+        return self.retention is None
+
+    def config(self) -> dict[str, str]:
+        """Topic-level broker settings."""
+        common = {
+            # received_at is the broker's instant: a sender's clock must not move it.
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MAX_RECORD_BYTES),
+        }
+        if self.retention is None:
+            return {**common, "cleanup.policy": "compact"}
+        return {**common, "cleanup.policy": "delete", "retention.ms": str(int(self.retention.total_seconds() * 1000))}
+
+
+# Two partitions per busy topic: real-time mode holds a task slot for each, and two cores serve no more.
+VITALS = Topic("vitals", "messages from devices, one instant of one patient each", 2, timedelta(days=7))
+CLINICAL_RESOURCE = Topic(
+    "clinical.resource", "FHIR resources: patients, encounters and what stands beside them", 1, timedelta(days=30)
+)
+ALERT_EVALUATIONS = Topic("alert.evaluations", "every parsed message held against the rule pack", 2, timedelta(days=1))
+ALERT_COMMAND = Topic("alert.command", "acknowledge, silence and their undoing", 2, timedelta(days=30))
+ALERT_LIMIT = Topic("alert.limit", "the limits of one patient", 2, None)
+ALERT_STATE = Topic("alert.state", "the router's state of each patient", 2, None)
+ALERTS = Topic("alerts", "transitions of alerts", 2, timedelta(days=30))
+
+TOPICS = (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERT_COMMAND, ALERT_LIMIT, ALERT_STATE, ALERTS)

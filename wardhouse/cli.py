@@ -1,0 +1,21 @@
+"""The command ``ward``: every component, and everything a person or a DAG does, is one of its commands."""
+
+import typer
+
+app = typer.Typer(
+    name="ward",
+    help="A hospital's vital signs, from the bedside monitor to the research table. Not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,46 @@
+"""Typed settings: read once, at an entry point, from the environment, and passed on as values."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lakehouse.datadir import DataDir
+from lakehouse.topics import TOPICS, Topic
+
+DEFAULT_DATA_DIR = Path(".ward")
+DEFAULT_BROKER_PORT = 9092
+
+
+class Settings(BaseSettings):
+    """What the environment may set. Names carry the prefix WARD_, but for Kafka's own KAFKA_BOOTSTRAP_SERVERS."""
+
+    model_config = SettingsConfigDict(env_prefix="WARD_", extra="ignore")
+
+    kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
+    """Brokers to use instead of the embedded one."""
+    jars: Path = Path(".jars")
+    """Folder that set-up filled: ``spark`` and ``kafka`` below it."""
+    topic_names: dict[str, str] = {}
+    """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""
+
+    def topic(self, topic: Topic) -> str:
+        """The name under which this site keeps a declared topic."""
+        return self.topic_names.get(topic.name, topic.name)
+
+    def topics(self) -> dict[str, str]:
+        """Site names of every declared topic, by declared name."""
+        return {topic.name: self.topic(topic) for topic in TOPICS}
+
+
+DataDirOption = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="WARD_DATA_DIR", help="Folder that holds tables, checkpoints, broker and logs."),
+]
+
+
+def data_dir(path: Path) -> DataDir:
+    """The data dir of a command's --data-dir, made absolute."""
+    return DataDir(path.resolve())
