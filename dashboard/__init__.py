@@ -1,0 +1,1 @@
+"""Streamlit pages: view, queries and charts."""

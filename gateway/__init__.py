@@ -1,0 +1,1 @@
+"""Ways in and out of the lakehouse for other systems."""

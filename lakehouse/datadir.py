@@ -1,4 +1,4 @@
-"""Where state lives: one folder with tables, checkpoints, the embedded broker, logs and what processes tell each other."""
+"""Where state lives: one folder with tables, checkpoints, the embedded broker, logs and the state of processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,12 @@ class DataDir:
 
     def table(self, table: Table) -> Path:
         """Folder of one Delta table."""
-        return self.root / "tables" / table.layer / table.name
+        return self.table_root / table.layer / table.name
+
+    @property
+    def table_root(self) -> Path:
+        """Parent of every layer's tables."""
+        return self.root / "tables"
 
     @property
     def checkpoints(self) -> Path:

@@ -1,7 +1,7 @@
 """The pipeline, declared: what reads what, writes what, how often, and who answers for it.
 
-The runner, the Airflow schedules, freshness rules, dbt sources and docs/lineage.md are made from ``FLOWS``. ``build`` is
-an import path, so that reading this module imports neither Spark nor anything that a flow needs.
+The runner, the Airflow schedules, freshness rules, dbt sources and docs/lineage.md are made from ``FLOWS``. ``build``
+is an import path, so that reading this module imports neither Spark nor anything that a flow needs.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,8 @@ ALERT_LIMITS = Flow(
     build="streaming.alert_limits:start",
     application="alerts",
     owner="ward",
-    # In real-time mode the trigger is the checkpoint interval: what a crash repeats, and how often the tail shows a boundary.
+    # In real-time mode the trigger is the checkpoint interval: what a crash repeats, and how often the tail shows
+    # a boundary.
     trigger=timedelta(minutes=5),
     checkpoint=True,
     freshness=timedelta(seconds=1),
@@ -112,7 +113,7 @@ _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")
 def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
     """The flows in an order in which each comes after those it reads from.
 
-    Raises DeclarationError for a read that nothing writes, an unknown name, two writers of one table or topic, or a cycle.
+    Raises DeclarationError for a read that nothing writes, an unknown name, two writers of one thing, or a cycle.
     """
     flows = tuple(flows)
     known = {table.full_name for table in TABLES} | {topic.name for topic in TOPICS}

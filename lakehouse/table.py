@@ -45,7 +45,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table. ``layer`` is its schema (bronze, silver, gold, quality), ``key`` makes every write idempotent."""
+    """One Delta table. ``layer`` is its schema (bronze, silver, gold, quality); ``key`` makes writes idempotent."""
 
     layer: str
     name: str

@@ -1,0 +1,1 @@
+"""The Spark jobs, and what feeds them: simulator and replay."""

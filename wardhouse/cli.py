@@ -2,6 +2,8 @@
 
 import typer
 
+from wardhouse.commands import broker, docs, plan, stream, verify
+
 app = typer.Typer(
     name="ward",
     help="A hospital's vital signs, from the bedside monitor to the research table. Not a medical device.",
@@ -11,9 +13,12 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root() -> None:
-    pass
+app.command("broker")(broker.broker)
+app.command("stream")(stream.stream)
+app.command("verify")(verify.verify)
+app.command("plan")(plan.plan)
+app.command("apply")(plan.apply)
+app.command("docs")(docs.docs)
 
 
 def main() -> None:

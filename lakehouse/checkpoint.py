@@ -1,0 +1,60 @@
+"""What a streaming query's checkpoint says: how far it has come, read from its files without Spark."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KafkaOffsets = Mapping[str, Mapping[int, int]]
+"""Topic -> partition -> offset of the next record."""
+
+_SNAPSHOT_INDEX = -1
+"""Delta's mark for: before the first file of this version."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """The newest batch that a checkpoint has committed, and the end offset of each of its sources.
+
+    ``in_flight`` is true where a later batch was planned and not committed: it runs again at the next start.
+    """
+
+    batch_id: int
+    sources: tuple[dict[str, Any], ...]
+    in_flight: bool
+
+    def kafka(self) -> dict[str, dict[int, int]]:
+        """End offsets of the Kafka sources."""
+        return {
+            topic: {int(partition): int(offset) for partition, offset in partitions.items()}
+            for source in self.sources
+            if "reservoirId" not in source
+            for topic, partitions in source.items()
+        }
+
+    def delta_version(self) -> int | None:
+        """The last version of the Delta source that is wholly read; -1 where none is, None without such a source."""
+        for source in self.sources:
+            if "reservoirId" in source:
+                whole = int(source["reservoirVersion"]) - 1
+                # Reading the first snapshot file by file: nothing is whole before it is through.
+                started = source.get("isStartingVersion", False) and int(source["index"]) != _SNAPSHOT_INDEX
+                return -1 if started else whole
+        return None
+
+
+def position(checkpoint: Path) -> Position | None:
+    """How far a checkpoint has come; None where it has committed nothing."""
+    planned, committed = _batches(checkpoint / "offsets"), _batches(checkpoint / "commits")
+    done = sorted(planned & committed)
+    if not done:
+        return None
+    lines = (checkpoint / "offsets" / str(done[-1])).read_text(encoding="utf-8").splitlines()
+    # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
+    sources = tuple(json.loads(line) for line in lines[2:] if line != "-")
+    return Position(batch_id=done[-1], sources=sources, in_flight=max(planned) > done[-1])
+
+
+def _batches(folder: Path) -> set[int]:
+    return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}

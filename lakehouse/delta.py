@@ -1,0 +1,133 @@
+"""The only Delta IO: creating declared tables and the few ways in which flows write them, each safe to repeat."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse import render
+from lakehouse.table import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_APP_ID = "spark.databricks.delta.write.txnAppId"
+_VERSION = "spark.databricks.delta.write.txnVersion"
+
+
+@dataclass(frozen=True)
+class Write:
+    """The identity of one write: Delta skips a second one of the same ``app_id`` and ``version``.
+
+    One ``app_id`` writes one table once a batch; a second write under it would vanish silently.
+    """
+
+    app_id: str
+    version: int
+
+
+def create(spark: "SparkSession", table: Table, path: Path) -> None:
+    """Create a declared table where it does not exist yet, with its CHECK constraints."""
+    from delta.tables import DeltaTable
+
+    if DeltaTable.isDeltaTable(spark, str(path)):
+        return
+    spark.sql(render.create_table(table, str(path)))
+
+
+def read(spark: "SparkSession", path: Path, version: int | None = None) -> "DataFrame":
+    """One table, now or at a version."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(str(path))
+
+
+def append(rows: "DataFrame", path: Path, write: Write) -> None:
+    """Add rows."""
+    options = {"txnAppId": write.app_id, "txnVersion": str(write.version)}
+    rows.write.format("delta").mode("append").options(**options).save(str(path))
+
+
+def insert_missing(rows: "DataFrame", table: Table, path: Path, write: Write, within: str = "true") -> None:
+    """Add the rows whose key the table does not have. It removes no file, so the table stays a stream's source.
+
+    ``within`` is a condition on the target ``t`` that bounds where such keys can be: the rest stays unread.
+    """
+    with _transaction(rows.sparkSession, write):
+        merge = _target(rows, path).merge(rows.alias("s"), f"({within}) AND {_same_key(table)}")
+        merge.whenNotMatchedInsertAll().execute()
+
+
+def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -> None:
+    """Put ``rows`` in place of all that fulfils ``condition``, in one commit."""
+    options = {"txnAppId": write.app_id, "txnVersion": str(write.version), "replaceWhere": condition}
+    rows.write.format("delta").mode("overwrite").options(**options).save(str(path))
+
+
+def replace_keys(rows: "DataFrame", table: Table, path: Path, write: Write, *, gone: str, within: str = "true") -> None:
+    """Put each row in place of the one with its key; where ``gone`` holds of the new row, leave none."""
+    differs = " OR ".join(f"NOT (s.`{c.name}` <=> t.`{c.name}`)" for c in table.columns if c.name not in table.key)
+    with _transaction(rows.sparkSession, write):
+        (
+            _target(rows, path)
+            .merge(rows.alias("s"), f"({within}) AND {_same_key(table)}")
+            .whenMatchedDelete(gone)
+            .whenMatchedUpdateAll(differs)
+            .whenNotMatchedInsertAll(f"NOT ({gone})")
+            .execute()
+        )
+
+
+def _target(rows: "DataFrame", path: Path):  # type: ignore[no-untyped-def]  # delta-spark has no types
+    from delta.tables import DeltaTable
+
+    return DeltaTable.forPath(rows.sparkSession, str(path)).alias("t")
+
+
+def _same_key(table: Table) -> str:
+    return " AND ".join(f"t.`{name}` = s.`{name}`" for name in table.key)
+
+
+@contextmanager
+def _transaction(spark: "SparkSession", write: Write) -> Iterator[None]:
+    """MERGE takes its identity from the session, so it is set for this one write alone."""
+    spark.conf.set(_APP_ID, write.app_id)
+    spark.conf.set(_VERSION, str(write.version))
+    try:
+        yield
+    finally:
+        spark.conf.unset(_APP_ID)
+        spark.conf.unset(_VERSION)
+
+
+def within(column: str, instants: Iterable[datetime], step: timedelta, most: int = 100) -> str:
+    """A condition that holds for every span of ``step`` that starts at one of ``instants``, as a few ranges.
+
+    A list of ranges, since one late value would stretch a single one over the whole table. When there are more than
+    ``most``, the narrowest gaps are closed: the condition may then hold for more, never for less.
+    """
+    ranges: list[tuple[datetime, datetime]] = []
+    for start in sorted(set(instants)):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], start + step))
+        else:
+            ranges.append((start, start + step))
+    if len(ranges) > most:
+        ranges = _closed(ranges, most)
+    arms = [f"({column} >= {_timestamp(low)} AND {column} < {_timestamp(high)})" for low, high in ranges]
+    return " OR ".join(arms) or "false"
+
+
+def _closed(ranges: list[tuple[datetime, datetime]], most: int) -> list[tuple[datetime, datetime]]:
+    gaps = sorted(range(1, len(ranges)), key=lambda i: ranges[i][0] - ranges[i - 1][1], reverse=True)
+    cuts = [0, *sorted(gaps[: most - 1]), len(ranges)]
+    return [(ranges[low][0], ranges[high - 1][1]) for low, high in pairwise(cuts)]
+
+
+def _timestamp(instant: datetime) -> str:
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return f"TIMESTAMP '{aware.astimezone(UTC).isoformat(sep=' ')}'"

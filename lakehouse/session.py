@@ -1,0 +1,65 @@
+"""The one place that makes a SparkSession: Delta, Kafka and the settings that suit a few cores."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class SessionError(RuntimeError):
+    """Spark cannot start; the text says what is missing."""
+
+
+CONF = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    # A shuffle or a Delta snapshot is a few thousand rows: the defaults (200, 50) would only schedule empty tasks.
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Small files are mended by table maintenance, not in the path of the stream.
+    "spark.databricks.delta.autoCompact.enabled": "false",
+    "spark.databricks.delta.optimizeWrite.enabled": "false",
+    "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+    # Enough progress lines to look back on an hour.
+    "spark.sql.streaming.numRecentProgressUpdates": "400",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.warehouse.dir": "/nonexistent/tables-are-kept-by-path",
+}
+
+
+def build_session(
+    app_name: str,
+    jars: Path,
+    *,
+    cores: int = 2,
+    memory: str = "1g",
+    java_options: str = "",
+    conf: Mapping[str, str] | None = None,
+) -> "SparkSession":
+    """A local session with ``cores`` task slots and ``memory`` heap. Raises SessionError when the jars are missing."""
+    spark_jars = jars.resolve() / "spark"
+    if not any(spark_jars.glob("delta-spark_*.jar")):
+        raise SessionError(f"no Delta Lake jars in {spark_jars}: run `make setup`, or set WARD_JARS to their folder")
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(app_name).master(f"local[{cores}]")
+    own = {
+        "spark.driver.memory": memory,
+        "spark.driver.extraClassPath": f"{spark_jars}/*",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j()} {java_options}".strip(),
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+    }
+    for name, value in {**CONF, **own, **(conf or {})}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("WARN")
+    return session
+
+
+def _log4j() -> Path:
+    return Path(__file__).with_name("log4j2.properties")

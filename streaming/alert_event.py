@@ -1,0 +1,56 @@
+"""Gold: each transition of each alert, from the topic ``alerts``, once."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lakehouse import delta, render
+from lakehouse.pipeline import Flow
+from lakehouse.tables import ALERT_EVENT
+from lakehouse.topics import ALERTS
+from streaming import kafka, query
+from streaming.config import StreamConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+_INSTANTS = ("observed_at", "message_received_at")
+
+
+def _message_schema() -> str:
+    """The event's JSON: the table's columns without emitted_at, instants as epoch milliseconds."""
+    columns = [column for column in ALERT_EVENT.columns if column.name != "emitted_at"]
+    return ", ".join(f"`{c.name}` {'BIGINT' if c.name in _INSTANTS else c.type}" for c in columns)
+
+
+def build(records: "DataFrame") -> "DataFrame":
+    """Records of ``alerts`` to gold.alert_event rows; a record that is no event gives a row without its key."""
+    events = records.selectExpr(
+        f"from_json(CAST(value AS STRING), {render.literal(_message_schema())}) AS event", "received_at"
+    )
+    columns = {
+        "emitted_at": "received_at",
+        **{name: f"timestamp_millis(event.{name})" for name in _INSTANTS},
+    }
+    return events.selectExpr(*(f"{columns.get(c.name, f'event.{c.name}')} AS {c.name}" for c in ALERT_EVENT.columns))
+
+
+def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
+    """Start the flow."""
+    records = kafka.read(spark, config.bootstrap, [config.topic(ALERTS)], fetch_wait_ms=500, max_records=200_000)
+    writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
+    return query.start(writer, flow, config)
+
+
+def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
+    """The function that lands one batch. The router may send an event again after a crash: its key is the same."""
+    identity = query.identities(config.data, flow)
+
+    def write(records: "DataFrame", batch_id: int) -> None:
+        # What is no event stays in the topic; `ward verify` counts it.
+        events = build(records).where("alert_id IS NOT NULL AND sequence IS NOT NULL")
+        once = events.dropDuplicates(list(ALERT_EVENT.key))
+        path = config.data.table(ALERT_EVENT)
+        delta.insert_missing(once, ALERT_EVENT, path, identity("alert_event", batch_id))
+
+    return write

@@ -1,0 +1,28 @@
+"""What a stream needs to know, as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse.datadir import DataDir
+from lakehouse.topics import Topic
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Settings of one Spark application. ``topics`` are the site's topic names by declared name."""
+
+    data: DataDir
+    bootstrap: str
+    topics: Mapping[str, str]
+    jars: Path
+    cores: int
+    """Task slots: real-time mode holds one for each topic partition for as long as it runs."""
+    memory: str
+    pack: str = "adult"
+    realtime: bool = True
+    """Real-time mode for the alert flow; otherwise micro-batches with asynchronous progress."""
+
+    def topic(self, topic: Topic) -> str:
+        """The site's name of a declared topic."""
+        return self.topics[topic.name]

@@ -1,0 +1,125 @@
+"""Starting a declared flow as a streaming query, and keeping its progress where people and reports find it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse import progress
+from lakehouse.datadir import DataDir
+from lakehouse.delta import Write
+from lakehouse.pipeline import Flow
+from streaming.config import StreamConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.listener import StreamingQueryListener
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+_METRICS = "batch"
+
+
+def observed(rows: "DataFrame") -> "DataFrame":
+    """The rows, with their count and the span of received_at reported in each batch's progress."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return rows.observe(
+        _METRICS,
+        F.count(F.lit(1)).alias("rows"),
+        F.unix_millis(F.min("received_at")).alias("oldest_received_at"),
+        F.unix_millis(F.max("received_at")).alias("newest_received_at"),
+    )
+
+
+def start(writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: Path | None = None) -> "StreamingQuery":
+    """Start a micro-batch query under the flow's name, trigger and newest checkpoint."""
+    assert flow.trigger is not None  # noqa: S101 (every streaming flow declares one)
+    configured = (
+        writer.queryName(flow.name)
+        .option("checkpointLocation", str(config.data.checkpoint(flow)))
+        .trigger(processingTime=f"{flow.trigger.total_seconds():g} seconds")
+    )
+    return configured.start(str(path)) if path else configured.start()
+
+
+def identities(data: DataDir, flow: Flow) -> Callable[[str, int], Write]:
+    """A function (action, batch id) -> identity of that write, for the generation of checkpoint the flow starts with.
+
+    A new generation counts its batches anew, so it is part of the identity: Delta would else skip its first batches.
+    """
+    generation = data.checkpoint(flow).name
+    return lambda action, batch_id: Write(f"{flow.name}/{generation}/{action}", batch_id)
+
+
+def progress_listener(data: DataDir) -> "StreamingQueryListener":
+    """A listener that appends each query's progress to its file: rows, lag, durations, span of received_at."""
+    from pyspark.sql.streaming.listener import (
+        QueryIdleEvent,
+        QueryProgressEvent,
+        QueryStartedEvent,
+        QueryTerminatedEvent,
+        StreamingQueryListener,
+    )
+
+    class Listener(StreamingQueryListener):
+        names: dict[str, str]
+
+        def __init__(self) -> None:
+            self.names = {}
+
+        def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802
+            self.names[str(event.id)] = event.name or str(event.id)
+
+        def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802
+            name = event.progress.name or str(event.progress.id)
+            progress.append(data.progress(name), progress_record(json.loads(event.progress.json), datetime.now(UTC)))
+
+        def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802
+            name = self.names.get(str(event.id), str(event.id))
+            progress.append(data.progress(name), {"at": datetime.now(UTC).isoformat(), "idle": True})
+
+        def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802
+            name = self.names.get(str(event.id), str(event.id))
+            record = {"at": datetime.now(UTC).isoformat(), "stopped": True, "error": event.exception}
+            progress.append(data.progress(name), record)
+
+    return Listener()
+
+
+def progress_record(event: dict[str, Any], now: datetime) -> progress.Record:
+    """One progress line of Spark's own report: counts are records, durations ms, instants epoch ms."""
+    metrics = event.get("observedMetrics", {}).get(_METRICS, {})
+    durations = event.get("durationMs", {})
+    return {
+        "at": now.isoformat(),
+        "idle": False,
+        "batch_id": event["batchId"],
+        "rows": event["numInputRows"],
+        "rows_per_second": event.get("processedRowsPerSecond", 0.0),
+        "lag": _lag(event["sources"]),
+        "duration_ms": durations.get("triggerExecution", 0),
+        "durations_ms": durations,
+        "committed_at": int(now.timestamp() * 1000),
+        "oldest_received_at": metrics.get("oldest_received_at"),
+        "newest_received_at": metrics.get("newest_received_at"),
+    }
+
+
+def _lag(sources: list[dict[str, Any]]) -> int | None:
+    """Records that were there and not yet read when the batch was planned; None for a source that does not say."""
+    behind = [source.get("metrics", {}).get("avgOffsetsBehindLatest") for source in sources]
+    counts = [source.get("metrics", {}).get("numFilesOutstanding") for source in sources]
+    if any(value is not None for value in behind):
+        return sum(_offsets_behind(source) for source in sources)
+    return sum(int(value) for value in counts if value is not None) if any(counts) else None
+
+
+def _offsets_behind(source: dict[str, Any]) -> int:
+    latest, end = source.get("latestOffset") or {}, source.get("endOffset") or {}
+    return sum(
+        offset - end.get(topic, {}).get(partition, 0)
+        for topic, partitions in latest.items()
+        for partition, offset in partitions.items()
+    )

@@ -1,0 +1,269 @@
+"""Proof over a whole data dir: Kafka against bronze, bronze against silver, silver against gold, alerts against both.
+
+Only what the flows say they have committed is claimed: a batch that was under way when a process died runs again at
+the next start, and is named in a remark until then.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lakehouse import delta
+from lakehouse.checkpoint import KafkaOffsets, Position, position
+from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
+from lakehouse.pipeline import ALERT_EVENT as ALERT_EVENT_FLOW
+from lakehouse.pipeline import DEVICE_MESSAGE as DEVICE_MESSAGE_FLOW
+from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
+from lakehouse.tables import (
+    ALERT_EVENT,
+    DEAD_LETTER,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+    VITAL_SIGN_MINUTE,
+)
+from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, VITALS
+from lakehouse.transforms import message, observation
+from lakehouse.transforms.vital_sign_minute import vital_sign_minute
+from streaming import alert_event, kafka
+from streaming.config import StreamConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+COORDINATES = ("topic", "partition", "offset")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """What the broker holds of our topics: first retained offset and the one after the last, by topic and partition."""
+
+    first: KafkaOffsets
+    end: KafkaOffsets
+
+
+def broker_offsets(config: StreamConfig) -> Broker:
+    """First and end offsets of the topics the ledger speaks of. Raises KafkaError where no broker answers."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    names = [config.topic(topic) for topic in (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERTS)]
+    consumer = KafkaConsumer(bootstrap_servers=config.bootstrap.split(","), enable_auto_commit=False)
+    try:
+        places = [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
+        first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
+    finally:
+        consumer.close()
+    return Broker(
+        *({name: {t.partition: at[t] for t in places if t.topic == name} for name in names} for at in (first, end))
+    )
+
+
+def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledger:
+    """Every check over the data dir. It reads tables and topics whole and changes neither."""
+    data = config.data
+    bronze_at = position(data.checkpoint(DEVICE_MESSAGE_FLOW))
+    silver_at = position(data.checkpoint(OBSERVATION_FLOW))
+    alerts_at = position(data.checkpoint(ALERT_EVENT_FLOW))
+    tables = {
+        table.full_name: delta.read(spark, data.table(table))
+        for table in (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE, ALERT_EVENT)
+    }
+    bronze = tables[DEVICE_MESSAGE.full_name]
+    checks = [*_landed(spark, config, broker, bronze, bronze_at)]
+    totals = {"bronze_rows": bronze.count()}
+    silver_checks, silver_totals = _parsed(spark, config, tables, silver_at)
+    checks += silver_checks
+    totals |= silver_totals
+    if silver_at is None or not silver_at.in_flight:
+        checks.append(_derived(tables))
+    evaluated, evaluation_totals = _evaluated(spark, config, broker, bronze)
+    events, event_totals = _events(spark, config, broker, tables[ALERT_EVENT.full_name], alerts_at)
+    checks += [*evaluated, *events]
+    totals |= evaluation_totals | event_totals
+    positions = {"device_message": bronze_at, "observation": silver_at, "alert_event": alerts_at}
+    return Ledger(tuple(checks), totals, _remarks(broker, config, bronze, positions))
+
+
+def _landed(
+    spark: "SparkSession", config: StreamConfig, broker: Broker, bronze: "DataFrame", at: Position | None
+) -> list[Check]:
+    """Kafka against bronze, between the first retained offset and the one bronze has committed."""
+    names = [config.topic(VITALS), config.topic(CLINICAL_RESOURCE)]
+    checks = [
+        Check("bronze: one row a record", Fault.DUPLICATED, repeated(bronze, COORDINATES), "topic, partition, offset"),
+    ]
+    committed = at.kafka() if at else {}
+    until = {
+        name: {p: max(o, broker.first[name].get(p, 0)) for p, o in committed.get(name, {}).items()} for name in names
+    }
+    until = {name: partitions for name, partitions in until.items() if partitions}
+    if not until:
+        return checks
+    since = {name: {p: broker.first[name][p] for p in partitions} for name, partitions in until.items()}
+    retained = records(spark, config.bootstrap, since, until).select(*COORDINATES)
+    claimed = bronze.where(_between(since, until))
+    return [
+        *checks,
+        Check("bronze: every record that Kafka retains", Fault.LOST, missing(retained, bronze, COORDINATES), ""),
+        Check("bronze: no record that Kafka has not", Fault.UNEXPLAINED, missing(claimed, retained, COORDINATES), ""),
+    ]
+
+
+def _parsed(
+    spark: "SparkSession", config: StreamConfig, tables: Mapping[str, "DataFrame"], at: Position | None
+) -> tuple[list[Check], dict[str, int]]:
+    """Bronze against silver, up to the bronze version silver has committed; parsed again by the same transforms."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    version = at.delta_version() if at else None
+    path = config.data.table(DEVICE_MESSAGE)
+    read = (
+        delta.read(spark, path, version)
+        if version is not None and version >= 0
+        else tables["bronze.device_message"].limit(0)
+    )
+    vitals = F.col("topic") != config.topic(CLINICAL_RESOURCE)
+    done = message.parse(read.where(vitals))
+    everything = message.parse(tables["bronze.device_message"].where(vitals))
+    key = OBSERVATION.key
+    rows = observation.observations(done).select(*key)
+    expected = rows.distinct().persist()
+    dead = message.dead_letters(done).select(*COORDINATES)
+    good, bad, dead_letter = (tables[table.full_name] for table in (OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER))
+    kept = good.select(*key).union(bad.select(*key))
+    every_key = observation.observations(everything).select(*key)
+    checks = [
+        Check(
+            "silver: every parsed value is an observation or in quarantine",
+            Fault.LOST,
+            missing(expected, kept, key),
+            "",
+        ),
+        Check(
+            "silver: every record that cannot be parsed is a dead letter",
+            Fault.LOST,
+            missing(dead, dead_letter, COORDINATES),
+            "",
+        ),
+        Check("silver: one row a version", Fault.DUPLICATED, repeated(good, key), "observation_id, version"),
+        Check("silver: one quarantined row a version", Fault.DUPLICATED, repeated(bad, key), "observation_id, version"),
+        Check("silver: one dead letter a record", Fault.DUPLICATED, repeated(dead_letter, COORDINATES), ""),
+        Check("silver: nothing that bronze has not", Fault.UNEXPLAINED, missing(kept, every_key, key), ""),
+        Check(
+            "silver: no dead letter that bronze has not",
+            Fault.UNEXPLAINED,
+            missing(dead_letter, message.dead_letters(everything), COORDINATES),
+            "",
+        ),
+    ]
+    parsed, distinct = rows.count(), expected.count()
+    totals = {
+        "observations": good.count(),
+        "quarantined": bad.count(),
+        "dead_letters": dead_letter.count(),
+        "duplicates_removed": parsed - distinct,
+    }
+    expected.unpersist()
+    return checks, totals
+
+
+def _derived(tables: Mapping[str, "DataFrame"]) -> Check:
+    """Silver against gold: every minute derived anew and compared, row for row."""
+    columns = [column.name for column in VITAL_SIGN_MINUTE.columns]
+    fresh = vital_sign_minute(tables[OBSERVATION.full_name]).select(*columns)
+    kept = tables[VITAL_SIGN_MINUTE.full_name].select(*columns)
+    differing = fresh.exceptAll(kept).count() + kept.exceptAll(fresh).count()
+    return Check("gold: every minute equals what silver gives", Fault.UNEXPLAINED, differing, "derived anew, both ways")
+
+
+def _evaluated(
+    spark: "SparkSession", config: StreamConfig, broker: Broker, bronze: "DataFrame"
+) -> tuple[list[Check], dict[str, int]]:
+    """Every parsed message has an evaluation, between the first and the last one that the topic still holds."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    name = config.topic(ALERT_EVALUATIONS)
+    coordinates = F.from_json(F.col("value").cast("string"), "`partition` INT, `offset` BIGINT").alias("of")
+    held = records(spark, config.bootstrap, {name: broker.first[name]}, {name: broker.end[name]})
+    evaluations = held.select(coordinates).select("of.*").persist()
+    once = evaluations.distinct()
+    span = once.groupBy("partition").agg(F.min("offset").alias("low"), F.max("offset").alias("high"))
+    parsed = message.parse(bronze.where(F.col("topic") == config.topic(VITALS))).where("dead_letter_reason IS NULL")
+    due = parsed.join(span, "partition").where("offset BETWEEN low AND high").select("partition", "offset")
+    check = Check(
+        "alerts: every parsed message is evaluated", Fault.LOST, missing(due, once, ("partition", "offset")), ""
+    )
+    totals = {"evaluations": once.count(), "evaluations_repeated": evaluations.count() - once.count()}
+    evaluations.unpersist()
+    return [check], totals
+
+
+def _events(
+    spark: "SparkSession", config: StreamConfig, broker: Broker, landed: "DataFrame", at: Position | None
+) -> tuple[list[Check], dict[str, int]]:
+    """The topic ``alerts`` against gold.alert_event, up to the offset its flow has committed."""
+    name = config.topic(ALERTS)
+    key = ALERT_EVENT.key
+    checks = [Check("alerts: one row a transition", Fault.DUPLICATED, repeated(landed, key), "alert_id, sequence")]
+    committed = (at.kafka() if at else {}).get(name, {})
+    until = {p: max(offset, broker.first[name][p]) for p, offset in committed.items()}
+    if not until:
+        return checks, {"alert_events": landed.count()}
+    since = {p: broker.first[name][p] for p in until}
+    events = alert_event.build(records(spark, config.bootstrap, {name: since}, {name: until})).select(*key)
+    unreadable = events.where("alert_id IS NULL OR sequence IS NULL").count()
+    sent = events.where("alert_id IS NOT NULL AND sequence IS NOT NULL").distinct()
+    return [
+        *checks,
+        Check("alerts: every transition is landed", Fault.LOST, missing(sent, landed, key), ""),
+        Check("alerts: every record is a transition", Fault.UNEXPLAINED, unreadable, "left in the topic"),
+    ], {
+        "alert_events": landed.count(),
+        "alerts_opened": landed.where("state = 'active'").select("alert_id").distinct().count(),
+    }
+
+
+def records(spark: "SparkSession", bootstrap: str, since: KafkaOffsets, until: KafkaOffsets) -> "DataFrame":
+    """The records of Kafka between two offsets of each partition, as a read_committed consumer sees them."""
+    options = {
+        "kafka.bootstrap.servers": bootstrap,
+        "assign": json.dumps({topic: sorted(partitions) for topic, partitions in until.items()}),
+        "startingOffsets": json.dumps({topic: _texts(partitions) for topic, partitions in since.items()}),
+        "endingOffsets": json.dumps({topic: _texts(partitions) for topic, partitions in until.items()}),
+        "kafka.isolation.level": "read_committed",
+        "failOnDataLoss": "false",
+    }
+    return kafka.as_records(spark.read.format("kafka").options(**options).load())
+
+
+def _texts(partitions: Mapping[int, int]) -> dict[str, int]:
+    return {str(partition): offset for partition, offset in partitions.items()}
+
+
+def _between(since: KafkaOffsets, until: KafkaOffsets) -> str:
+    arms = [
+        f"(topic = '{topic}' AND partition = {p} AND offset >= {since[topic][p]} AND offset < {offset})"
+        for topic, partitions in until.items()
+        for p, offset in partitions.items()
+    ]
+    return " OR ".join(arms)
+
+
+def _remarks(
+    broker: Broker, config: StreamConfig, bronze: "DataFrame", positions: Mapping[str, Position | None]
+) -> tuple[str, ...]:
+    remarks = [
+        f"flow {name} has a batch under way: it runs again at the next start"
+        for name, at in positions.items()
+        if at and at.in_flight
+    ]
+    remarks += [f"flow {name} has committed nothing yet" for name, at in positions.items() if at is None]
+    for topic in (config.topic(VITALS), config.topic(CLINICAL_RESOURCE)):
+        for partition, first in broker.first[topic].items():
+            if first:
+                below = bronze.where(f"topic = '{topic}' AND partition = {partition} AND offset < {first}").count()
+                if first > below:
+                    gap = first - below
+                    remarks.append(f"{topic}-{partition}: {gap} offsets that retention took are not in bronze: lost")
+    return tuple(remarks)

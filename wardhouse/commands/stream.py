@@ -1,0 +1,63 @@
+"""``ward stream``: the Spark applications."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+
+
+class Application(StrEnum):
+    """What to run: one application in its own JVM, or both in one."""
+
+    ALERTS = "alerts"
+    LAKEHOUSE = "lakehouse"
+    BOTH = "both"
+
+
+CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 2, Application.BOTH: 10}
+"""Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs."""
+MEMORY = {Application.ALERTS: "1g", Application.LAKEHOUSE: "2g", Application.BOTH: "3g"}
+
+
+def stream(
+    application: Annotated[Application, typer.Argument(help="Which application to run.")] = Application.BOTH,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+    realtime: Annotated[bool, typer.Option(help="Real-time mode for alerts; otherwise micro-batches.")] = True,
+    pack: Annotated[str, typer.Option(help="Rule pack: a name under alerting/rules, or a file.")] = "adult",
+    memory: Annotated[str | None, typer.Option(help="Java heap, such as 2g.")] = None,
+) -> None:
+    """Run the streams until stopped: alerts (Kafka to Kafka, in milliseconds) and the lakehouse (Kafka to Delta)."""
+    import logging
+
+    from alerting.pack import PackError
+    from lakehouse.session import SessionError
+    from streaming.application import StreamError, run
+    from streaming.config import StreamConfig
+    from wardhouse.broker import bootstrap_servers
+    from wardhouse.component import component
+    from wardhouse.errors import failures
+    from wardhouse.signals import stop_on_signals
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    settings, data = Settings(), data_dir(path)
+    config = StreamConfig(
+        data=data,
+        bootstrap=bootstrap_servers(settings, data),
+        topics=settings.topics(),
+        jars=settings.jars,
+        cores=CORES[application],
+        memory=memory or MEMORY[application],
+        pack=pack,
+        realtime=realtime,
+    )
+    applications = ("alerts", "lakehouse") if application is Application.BOTH else (application.value,)
+    name = "stream" if application is Application.BOTH else f"stream-{application.value}"
+    with (
+        failures(StreamError, SessionError, PackError),
+        component(data, name) as running,
+        stop_on_signals() as stop,
+    ):
+        run(applications, config, stop, running.ready)
