@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from lakehouse.message import SCHEMA_VERSION, Message
 from lakehouse.sources.instants import instant, number, rfc3339
 from lakehouse.sources.items import Item, items
-from lakehouse.sources.rows import LINE, Columns, as_text, find, in_order, read
+from lakehouse.sources.rows import LINE, LINE_BREAK, Columns, as_text, find, in_order, read
 from lakehouse.sources.source import Event, Selection, SourceHeaderError, Tally
 
 _TEXT_LIMIT = 64
@@ -104,6 +104,9 @@ class ChartedSource:
     def _message(
         self, row: Row, item: Item, repeats: "_Repeats", selection: Selection, file: Path, tally: Tally
     ) -> Message | None:
+        if swallowed := "".join(row[:-1]).count("\n"):
+            tally.reject(LINE_BREAK, file, row.line, f"{swallowed} more lines lie within its quotes: {row.value}")
+            return None
         observed_at = instant(row.charttime)
         if observed_at is None:
             tally.reject("bad_charttime", file, row.line, row.charttime)

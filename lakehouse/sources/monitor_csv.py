@@ -8,6 +8,7 @@ is not a number is sent as a text. Arterial and cuff pressure are told apart by 
 """
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,32 +47,36 @@ class MonitorSource:
     def _file(
         self, file: Path, selection: Selection, tally: Tally, scratch: Path | None
     ) -> Iterator[tuple[datetime, str, Event]]:
-        spelled = header(file)
-        mapped = {name.lower(): (column, item) for column, item in monitor_columns().items() for name in (column,)}
-        names = tuple(name.lower() for name in spelled)
-        if not any(name in mapped for name in names):
-            known = ", ".join(column for column, _ in mapped.values())
-            raise SourceHeaderError(f"{file}:1: the header names no signal that is mapped; mapped are {known}")
+        names = {name.lower(): name for name in header(file)}
+        known = {column.lower(): (column, item) for column, item in monitor_columns().items()}
+        mapped = {name: known.get(name, (spelled, None)) for name, spelled in names.items()}
+        if names.keys().isdisjoint(known):
+            known_names = ", ".join(column for column, _ in known.values())
+            raise SourceHeaderError(f"{file}:1: the header names no signal that is mapped; mapped are {known_names}")
         columns = Columns(required=(_TIME,), optional=tuple(name for name in names if name != _TIME))
         seen: Counter[datetime] = Counter()
-        rejected_before, read_before = tally.rejected_rows.total(), tally.rows_read
-        for rows in in_order(map(_texts, read(file, columns, tally)), (_TIME, LINE), scratch):
-            for cells in rows:
-                row = dict(zip((*columns.all, LINE), cells, strict=True))
-                observed_at = instant(row[_TIME])
-                if observed_at is None:
-                    tally.reject("bad_charttime", file, row[LINE], row[_TIME])
-                elif not selection.has_time(observed_at):
-                    tally.not_selected += 1
-                elif found := _observations(row, mapped, file, tally):
-                    seen[observed_at] += 1
-                    message = self._message(_stem(file), observed_at, seen[observed_at], found)
-                    yield observed_at, _stem(file), Event(file, row[LINE], message)
-                else:
-                    tally.rows_without_value["row"] += 1
-        rows_read = tally.rows_read - read_before
-        if rows_read and tally.rejected_rows.total() - rejected_before == rows_read:
-            raise SourceHeaderError(f"{file}:1: not one row fits the header; the first: {tally.problems[0]}")
+        before = tally.rows_read
+        ordered = in_order(map(_texts, read(file, columns, tally)), (_TIME, LINE), scratch)
+        first = next(ordered, [])
+        # The whole file is read by now, and no other file's rows are counted in between.
+        rows_read = tally.rows_read - before
+        times_read = 0
+        for cells in itertools.chain(first, itertools.chain.from_iterable(ordered)):
+            row = dict(zip((*columns.all, LINE), cells, strict=True))
+            observed_at = instant(row[_TIME])
+            times_read += observed_at is not None
+            if observed_at is None:
+                tally.reject("bad_charttime", file, row[LINE], row[_TIME])
+            elif not selection.has_time(observed_at):
+                tally.not_selected += 1
+            elif found := _observations(row, mapped, file, tally):
+                seen[observed_at] += 1
+                message = self._message(_stem(file), observed_at, seen[observed_at], found)
+                yield observed_at, _stem(file), Event(file, row[LINE], message)
+            else:
+                tally.rows_without_value["row"] += 1
+        if rows_read and not times_read:
+            raise SourceHeaderError(f"{file}:1: not one row fits the header, or has a time under {_TIME}")
 
     def _message(self, stem: str, observed_at: datetime, nth: int, observations: list[dict[str, Any]]) -> Message:
         at = rfc3339(observed_at)
@@ -91,14 +96,14 @@ SOURCE = MonitorSource()
 
 
 def _observations(
-    row: Mapping[str, Any], mapped: Mapping[str, tuple[str, Item]], file: Path, tally: Tally
+    row: Mapping[str, Any], mapped: Mapping[str, tuple[str, Item | None]], file: Path, tally: Tally
 ) -> list[dict[str, Any]]:
     found = []
     for name, cell in row.items():
         if name in (_TIME, LINE):
             continue
         text = cell.strip()
-        column, item = mapped.get(name, (name, None))
+        column, item = mapped[name]
         if item is None:
             tally.unmapped_cells[column] += bool(text)
             continue

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,8 @@ _SORTED_ROWS = 20_000
 """Rows handed on at a time: as Python texts they take some 20 MB."""
 
 LINE = "line"
+LINE_BREAK = "line_break_in_row"
+"""Reason for a row that goes over several lines: an unclosed quote takes the lines up to the next quote with it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def header(file: Path) -> tuple[str, ...]:
         if file.name.endswith(".parquet"):
             names = tuple(pq.read_schema(file).names)
         else:
-            with _text(file) as lines:
-                names = tuple(next(csv.reader(lines), ()))
+            with _open(file) as lines:
+                # The first line alone is decoded: rows below may hold other bytes than UTF-8.
+                names = tuple(next(csv.reader([lines.readline().decode("utf-8-sig")]), ()))
     except (gzip.BadGzipFile, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise SourceFormatError(f"{file}:1: not a {_format(file)} file: {error}") from error
     except EOFError as error:
@@ -170,18 +173,18 @@ def _csv(file: Path, spelled: dict[str, str], columns: Columns, tally: Tally) ->
 
     def skip(row: Any) -> str:
         invalid.append(row.number)
-        # Two texts in one: an unclosed quote takes the lines up to the next quote with it.
-        swallowed = row.text.count("\n")
-        reason = "line_break_in_row" if swallowed else "wrong_number_of_columns"
+        reason = LINE_BREAK if "\n" in row.text else "wrong_number_of_columns"
         detail = f"{row.actual_columns} columns, the header has {row.expected_columns}: {row.text}"
         tally.rows_read += 1
         tally.reject(reason, file, row.number, detail)
         return "skip"
 
     here = [name for name in columns.all if name in spelled]
+    before = tally.rows_read
     with pa.input_stream(str(file), compression="detect") as stream:
+        counted = _CountedLines(stream)
         reader = pyarrow.csv.open_csv(
-            stream,
+            pa.PythonFile(counted, mode="r"),
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pyarrow.csv.ParseOptions(
                 newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
@@ -197,6 +200,29 @@ def _csv(file: Path, spelled: dict[str, str], columns: Columns, tally: Tally) ->
             lines, next_line = _lines(next_line, batch.num_rows, invalid)
             invalid = [line for line in invalid if line >= next_line]
             yield _shaped(dict(zip(here, batch.columns, strict=True)), columns, lines)
+    rows = 1 + tally.rows_read - before
+    tally.lines_within_rows += counted.lines - rows
+
+
+class _CountedLines:
+    """A stream of bytes that counts the lines which pass."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._line_breaks = 0
+        self._last = b"\n"
+
+    def read(self, size: int) -> bytes:
+        block = bytes(self._stream.read(size))
+        self._line_breaks += block.count(b"\n")
+        self._last = block[-1:] or self._last
+        return block
+
+    @property
+    def lines(self) -> int:
+        return self._line_breaks + (self._last != b"\n")
 
 
 def _lines(first: int, count: int, skipped: Sequence[int]) -> tuple[Any, int]:
@@ -229,10 +255,8 @@ def _shaped(cells: dict[str, Any], columns: Columns, lines: Any) -> Any:
     return pa.RecordBatch.from_arrays([*arrays, pa.array(lines, pa.int64())], [*columns.all, LINE])
 
 
-def _text(file: Path) -> TextIO:
-    if file.name.endswith(".gz"):
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open("rt", encoding="utf-8-sig", newline="")
+def _open(file: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(file)) if file.name.endswith(".gz") else file.open("rb")
 
 
 def _format(file: Path) -> str:

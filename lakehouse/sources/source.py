@@ -84,6 +84,8 @@ class Tally:
     """Filled cells of a monitor's columns that the map does not have."""
     empty_cells: Counter[str] = field(default_factory=Counter)
     """Empty cells of a monitor's mapped columns: not measured."""
+    lines_within_rows: int = 0
+    """Lines that belong to the row before, inside its quotes. The published files have none: a quote was lost."""
     problems: list[str] = field(default_factory=list)
     """The first rejected and flawed rows, with file, line and reason."""
 
@@ -127,7 +129,7 @@ class Source(Protocol):
         """Name of the source, which its messages carry."""
 
     def events(self, path: Path, selection: Selection, tally: Tally, scratch: Path | None = None) -> Iterator[Event]:
-        """Every selected row as a message, in order of observation; equal instants in the order of the file.
+        """Every selected row as a message, in order of observation; of one instant, as stored, then as in the file.
 
         ``path`` is the data set's folder or the file itself, csv, csv.gz or parquet. ``tally`` counts on the way.
         ``scratch`` is a folder for what does not fit in memory, the system's temporary folder by default.

@@ -1,0 +1,168 @@
+"""``ward replay``: real patients from published files, as the messages a device would send."""
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.datadir import DataDir
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+
+if TYPE_CHECKING:
+    from lakehouse.sources.source import Event, Tally
+    from streaming.replay import Pace, Sent
+
+_PROGRESS_S = 2.0
+
+
+class SourceName(StrEnum):
+    """The sources of lakehouse.sources.registry; a test holds the two equal."""
+
+    MONITOR_CSV = "monitor-csv"
+    MIMIC_III = "mimic-iii"
+    MIMIC_IV = "mimic-iv"
+
+
+def replay(
+    source: Annotated[SourceName, typer.Option(help="The layout of the files.")],
+    files: Annotated[Path, typer.Option("--path", help="The data set's folder, or one file: csv, csv.gz, parquet.")],
+    speed: Annotated[float, typer.Option(min=0, help="Times real speed; 0: as fast as it lands.")] = 60.0,
+    longest_pause: Annotated[float, typer.Option(min=0, help="Seconds that a pause lasts at most.")] = 5.0,
+    subjects: Annotated[str | None, typer.Option(help="Only these subject ids (or file names), by comma.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Send no more messages than this.")] = None,
+    landing_timeout: Annotated[float, typer.Option(help="Seconds to wait for the last message to land.")] = 900.0,
+    report: Annotated[Path | None, typer.Option(help="Write what was read, sent and left out as JSON.")] = None,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Replay real patients into the stack that runs on the data dir, or one started for it; ends when all landed."""
+    import itertools
+    import logging
+
+    from lakehouse.message import ContractError
+    from lakehouse.sources.registry import source_named
+    from lakehouse.sources.source import Selection, SourceError, Tally
+    from streaming.producer import ProducerError
+    from streaming.replay import Pace, Sent
+    from wardhouse.errors import failures
+
+    settings, data = Settings(), data_dir(path)
+    selection = Selection(subjects=frozenset(subjects.split(",")) if subjects else None, limit=limit)
+    tally, sent, landed = Tally(), Sent(), True
+    waiting: dict[str, int] = {}
+    # A broker that is away is told once, by the producer's error, and not ten times a second by its client.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    with failures(SourceError, ProducerError, ContractError, OSError), _progress(tally, sent, waiting):
+        events = source_named(source).events(files, selection, tally, data.root / "scratch")
+        # The file is read to its end before the first event: one that is damaged starts no stack and sends nothing.
+        with _interrupted_by_sigterm():
+            first = next(events, None)
+        if first is not None:
+            everything = itertools.chain([first], events)
+            landed = _send(everything, settings, data, Pace(speed, longest_pause), sent, landing_timeout, waiting)
+        if report is not None:
+            written = {"source": source.value, "path": str(files), "speed": speed, "landed": landed}
+            _write_report(report, written, tally, sent)
+    for line in _summary(tally, sent):
+        typer.echo(line)
+    if sent.stopped:
+        typer.echo("ward: stopped before the end; run the same command again, repeats are removed", err=True)
+    elif not landed:
+        typer.echo(f"ward: not all has landed within {landing_timeout:g} s: see ward status", err=True)
+    if sent.stopped or not landed:
+        raise typer.Exit(1)
+
+
+def _send(
+    events: "Iterable[Event]",
+    settings: Settings,
+    data: DataDir,
+    pace: "Pace",
+    sent: "Sent",
+    landing_timeout: float,
+    waiting: dict[str, int],
+) -> bool:
+    """Send all events into the data dir's stack and wait for them; whether all landed in time.
+
+    ``waiting`` is kept at what each flow still has to take.
+    """
+    from lakehouse.topics import VITALS
+    from streaming.producer import Producer
+    from streaming.replay import run
+    from wardhouse.broker import bootstrap_servers
+    from wardhouse.signals import stop_on_signals
+    from wardhouse.status import wait_until_landed
+    from wardhouse.up import running_stack
+
+    def replaced(remaining: dict[str, int]) -> None:
+        waiting.clear()
+        waiting.update(remaining)
+
+    with stop_on_signals() as stop, running_stack(settings, data, stop):
+        with Producer(bootstrap_servers(settings, data), client_id="replay") as producer:
+            run(events, producer, settings.topic(VITALS), pace=pace, stop=stop, sent=sent)
+        return wait_until_landed(settings, data, landing_timeout, stop=stop, tell=replaced)
+
+
+def _write_report(path: Path, head: Mapping[str, object], tally: "Tally", sent: "Sent") -> None:
+    import orjson
+
+    # rows_left: read but not looked at, because somebody stopped the replay.
+    rows = {"rows_left": tally.rows_read - tally.accounted, **tally.as_report()}
+    report = {**head, **sent.as_report(), **rows}
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _summary(tally: "Tally", sent: "Sent") -> list[str]:
+    """What became of the rows, in a few lines; the report has it by item."""
+    parts = (
+        ("rows read", tally.rows_read),
+        ("messages sent", sent.messages),
+        ("observations sent", sent.observations),
+        (f"not mapped, rows (items: {len(tally.unmapped_rows):,})", tally.unmapped_rows.total()),
+        (f"not mapped, cells (columns: {len(tally.unmapped_cells):,})", tally.unmapped_cells.total()),
+        ("without a charted value, rows", tally.rows_without_value.total()),
+        ("texts instead of numbers, which silver quarantines", tally.text_values.total()),
+        ("not selected, rows", tally.not_selected),
+        ("rejected, rows", tally.rejected_rows.total()),
+        ("sent with something left out, rows", tally.flawed_rows.total()),
+        ("lines inside the quotes of another row", tally.lines_within_rows),
+    )
+    return [
+        *(f"{count:>13,}  {what}" for number, (what, count) in enumerate(parts) if count or number < 3),
+        *(f"               {problem}" for problem in tally.problems[:5]),
+    ]
+
+
+@contextmanager
+def _progress(tally: "Tally", sent: "Sent", waiting: Mapping[str, int]) -> Iterator[None]:
+    """Say every other second how far reading, sending and landing have come."""
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(_PROGRESS_S):
+            text = f"ward: {tally.rows_read:,} rows read, {sent.messages:,} messages sent"
+            remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
+            typer.echo(text + (f"; still to land: {remaining}" if remaining else ""), err=True)
+
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what lies on disk meanwhile is taken away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
