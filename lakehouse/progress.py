@@ -1,6 +1,6 @@
 """Progress of a flow or component: JSON lines that every process appends and that status, report and metrics read."""
 
-from collections import deque
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,10 @@ import orjson
 
 Record = dict[str, Any]
 """``at`` (RFC 3339) and whatever the writer counts; durations in ms, rows and records as counts."""
+
+
+_LONGEST_LINE = 64 * 1024
+"""A line is about 1 kB."""
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -29,6 +33,11 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def last(path: Path) -> Record | None:
-    """The newest whole line, or None."""
-    newest = deque(read(path), maxlen=1)
-    return newest[0] if newest else None
+    """The newest whole line, or None. Reads the end of the file alone, however long it is."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_LINE))
+        lines = file.read().split(b"\n")[:-1]
+    return orjson.loads(lines[-1]) if lines else None

@@ -1,0 +1,122 @@
+"""Charts. Pure: a frame and values in, a chart out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from dashboard.clock import wall
+from dashboard.palette import LINE, PRIORITIES
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+_SHORTEST_GAP = timedelta(minutes=2)
+_MARKS = {"high": "square", "medium": "triangle-up", "low": "circle"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A rule's limit of one signal."""
+
+    value: float
+    title: str
+    priority: str
+
+
+def stretches(minutes: "pd.DataFrame") -> "pd.DataFrame":
+    """The minutes of one signal, ascending, with a number for each ``stretch`` that has no gap in it.
+
+    A gap is longer than two minutes, and than three times the usual distance, so that a cuff that measures every
+    quarter of an hour still gives a line.
+    """
+    import pandas as pd
+
+    distance = minutes["minute"].diff()
+    gap = max(pd.Timedelta(_SHORTEST_GAP), 3 * distance.median()) if len(minutes) > 1 else pd.Timedelta(_SHORTEST_GAP)
+    return minutes.assign(stretch=(distance > gap).cumsum())
+
+
+def trend(
+    minutes: "pd.DataFrame",
+    limits: Iterable[Limit],
+    alerts: "pd.DataFrame",
+    *,
+    title: str,
+    unit: str | None,
+    zone: ZoneInfo,
+    start: datetime,
+    stop: datetime,
+) -> "alt.LayerChart":
+    """One signal over a span: mean as a line, min to max as a band, limits dashed, the start of each alert marked."""
+    import altair as alt
+    import pandas as pd
+
+    shown = stretches(minutes)
+    shown = shown.assign(
+        time=[wall(instant, zone) for instant in shown["minute"]],
+        when=[instant.astimezone(zone).strftime("%Y-%m-%d %H:%M %Z") for instant in shown["minute"]],
+    )
+    x = alt.X(
+        "time:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[wall(start, zone).isoformat(), wall(stop, zone).isoformat()]),
+        axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format=_time_format(stop - start)),
+    )
+    y_axis = alt.Axis(tickCount=4, gridOpacity=0.4, minExtent=32)
+    y_title = f"{title} ({unit})" if unit else title
+    tooltip = [
+        alt.Tooltip("when:N", title="minute"),
+        alt.Tooltip("mean:Q", format=".1f"),
+        alt.Tooltip("min:Q", format=".1f"),
+        alt.Tooltip("max:Q", format=".1f"),
+        alt.Tooltip("count:Q", title="values"),
+    ]
+    base = alt.Chart(shown[["time", "when", "stretch", "count", "min", "mean", "max"]]).encode(x=x, detail="stretch:N")
+    scale = alt.Scale(zero=False, nice=True, padding=8)
+    layers: list[alt.Chart] = [
+        base.mark_area(color=LINE, opacity=0.22, clip=True).encode(
+            y=alt.Y("min:Q", title=None, scale=scale, axis=y_axis), y2="max:Q"
+        ),
+        base.mark_line(color=LINE, strokeWidth=1.8, clip=True).encode(y=alt.Y("mean:Q", scale=scale)),
+        # A single minute between two gaps makes no line; points also carry the tooltip.
+        base.mark_circle(color=LINE, size=14, clip=True).encode(y=alt.Y("mean:Q", scale=scale), tooltip=tooltip),
+    ]
+    for limit in limits:
+        row = pd.DataFrame({"limit": [limit.value], "rule": [f"{limit.title}: {limit.value:g}"]})
+        layers.append(
+            alt.Chart(row)
+            .mark_rule(color=PRIORITIES[limit.priority].colour, strokeDash=[6, 4], strokeWidth=1.5, clip=True)
+            .encode(y=alt.Y("limit:Q", scale=scale), tooltip=alt.Tooltip("rule:N", title="limit"))
+        )
+    for priority, started in alerts.groupby("priority"):
+        marks = pd.DataFrame(
+            {
+                "time": [wall(max(instant, start), zone) for instant in started["started_at"]],
+                "value": started["value"].to_list(),
+                "alert": started["title"].to_list(),
+                "when": [i.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z") for i in started["started_at"]],
+            }
+        )
+        layers.append(
+            alt.Chart(marks)
+            .mark_point(
+                shape=_MARKS[str(priority)],
+                color="black",
+                fill=PRIORITIES[str(priority)].colour,
+                size=90,
+                opacity=1,
+                strokeWidth=1,
+                clip=True,
+            )
+            .encode(x=x, y=alt.Y("value:Q", scale=scale), tooltip=["alert:N", alt.Tooltip("when:N", title="opened")])
+        )
+    return alt.LayerChart(layer=layers).properties(
+        height=150, title=alt.TitleParams(y_title, anchor="start", fontSize=14, offset=6)
+    )
+
+
+def _time_format(span: timedelta) -> str:
+    return "%H:%M" if span <= timedelta(days=1) else "%d %b %H:%M"

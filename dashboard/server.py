@@ -1,0 +1,71 @@
+"""Running the dashboard: Streamlit in this process, on the loopback interface, without telemetry."""
+
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from dashboard.palette import ACCENT_ON_DARK, LINE
+from lakehouse.datadir import DataDir
+
+HOST = "127.0.0.1"
+
+_OPTIONS = {
+    "server_address": HOST,
+    "server_headless": True,
+    "server_fileWatcherType": "none",
+    "browser_gatherUsageStats": False,
+    "client_toolbarMode": "viewer",
+    # A stack trace in the browser may hold a patient's data; it is in the log.
+    "client_showErrorDetails": "none",
+    "theme_light_primaryColor": LINE,
+    "theme_dark_primaryColor": ACCENT_ON_DARK,
+}
+
+
+class PortTakenError(OSError):
+    """Another process listens on the port; the text says what to do."""
+
+
+def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
+    from streamlit.web import bootstrap
+
+    _check_free(port)
+    options = {**_OPTIONS, "server_port": port}
+    bootstrap.load_config_options(options)
+    threading.Thread(target=_tell, args=(port, on_ready), name="dashboard-ready", daemon=True).start()
+    script = Path(__file__).with_name("app.py")
+    bootstrap.run(str(script), False, [str(data.root), gateway], options)
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTakenError(
+                f"cannot listen on {HOST}:{port}: {error.strerror}; choose another with --port"
+            ) from error
+
+
+def _tell(port: int, on_ready: Callable[[], None]) -> None:
+    """Call ``on_ready`` once the server answers."""
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/_stcore/health", timeout=1):
+                break
+        except OSError:
+            time.sleep(0.1)
+    on_ready()

@@ -1,0 +1,116 @@
+"""Page Patient: the trend of one patient's signals with limits and alerts."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd  # noqa: TID253 - only a running Streamlit imports this package
+import streamlit as st  # noqa: TID253 - as above
+
+from alerting.pack import LimitRule, Pack
+from dashboard import charts, queries
+from dashboard.clock import ago, moment
+from dashboard.palette import PRIORITIES
+from dashboard.views.states import empty, explained
+from lakehouse.datadir import DataDir
+from lakehouse.reader import TableMissingError
+from lakehouse.vocabulary import signals
+
+SPANS = {
+    "1 hour": timedelta(hours=1),
+    "6 hours": timedelta(hours=6),
+    "24 hours": timedelta(days=1),
+    "7 days": timedelta(days=7),
+}
+_MINUTE = timedelta(minutes=1)
+
+
+def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+    """Render the page."""
+    st.title("Patient")
+    with explained():
+        now = clock()
+        patient_id = _choose(data, now)
+        if patient_id is not None:
+            _content(data, pack, patient_id, now, zone)
+
+
+def _choose(data: DataDir, now: datetime) -> str | None:
+    known = queries.patients(data, now)["patient_id"].to_list()
+    asked = st.query_params.get("id")
+    if asked and asked not in known:
+        known.insert(0, asked)
+    if not known:
+        empty("No patient has been seen", "Nothing was stored within the last week. Start the pipeline with `ward up`.")
+        return None
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    index = known.index(asked) if asked else 0
+    patient_id: str = left.selectbox("Patient", known, index=index, key="patient")
+    right.segmented_control("Span", list(SPANS), default="6 hours", key="span")
+    st.query_params["id"] = patient_id
+    return patient_id
+
+
+def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: ZoneInfo) -> None:
+    newest = queries.newest_minute(data, patient_id)
+    if newest is None:
+        empty("No value of this patient is stored", "Check the identifier, which is written as system/value.")
+        return
+    # The span ends at the last value rather than now: a patient who went home, or whose dates are shifted, still shows.
+    stop = newest + _MINUTE
+    start = stop - SPANS[st.session_state.get("span") or "6 hours"]
+    minutes = queries.trend(data, patient_id, start, stop)
+    alerts = _alerts(data, patient_id, start, stop)
+    st.caption(
+        f"From {moment(start, zone, now)} to {moment(stop, zone, now)};"
+        f" last value {ago(newest, now)}; times are {zone.key}."
+        " Line: mean of each minute; band: smallest to largest value; dashed: limits; a gap is a time without values."
+    )
+    unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)
+    for signal in signals():
+        of_signal = minutes[minutes["code"] == signal.code]
+        if of_signal.empty:
+            continue
+        rules = [rule for rule in pack.limit_rules(signal.code) if isinstance(rule, LimitRule)]
+        chart = charts.trend(
+            of_signal,
+            [charts.Limit(rule.limit_in(unit), rule.title, rule.priority) for rule in rules],
+            alerts[alerts["code"] == signal.code],
+            title=signal.display,
+            unit=signal.unit,
+            zone=zone,
+            start=start,
+            stop=stop,
+        )
+        st.altair_chart(chart, width="stretch")
+    _list(alerts, now, zone)
+
+
+def _alerts(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> pd.DataFrame:
+    try:
+        return queries.alerts_of(data, patient_id, start, stop)
+    except TableMissingError:
+        return pd.DataFrame(columns=["code", "title", "priority", "started_at", "resolved_at", "value", "unit"])
+
+
+def _list(alerts: pd.DataFrame, now: datetime, zone: ZoneInfo) -> None:
+    st.subheader(f"Alerts in this span ({len(alerts)})")
+    if alerts.empty:
+        st.caption("None.")
+        return
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Priority": [f"{PRIORITIES[name].mark} {name}" for name in alerts["priority"]],
+                "Alert": alerts["title"],
+                "Value": alerts["value"],
+                "Started": [moment(instant, zone, now) for instant in alerts["started_at"]],
+                "Resolved": [
+                    "open" if pd.isna(instant) else moment(instant, zone, now) for instant in alerts["resolved_at"]
+                ],
+            }
+        ),
+        hide_index=True,
+        width="stretch",
+        column_config={"Value": st.column_config.NumberColumn(format="%.1f")},
+    )

@@ -1,0 +1,85 @@
+"""Running the gateway: a socket on the loopback interface, uvicorn on it, a clean stop on SIGTERM and SIGINT."""
+
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+_FINISH_S = 10  # requests under way get what an acknowledgement may take, then connections are cut
+
+
+class ListenError(OSError):
+    """The gateway cannot or will not listen at an address; the text says what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ListenError where the port is taken or the address is not a loopback address."""
+    family = _loopback(host)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+    return listener
+
+
+def _loopback(host: str) -> socket.AddressFamily:
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError as error:
+        raise ListenError(f"--host {host} is not an address: use 127.0.0.1 or ::1") from error
+    if not address.is_loopback:
+        raise ListenError(
+            f"will not listen on {host}: there is no authentication yet, so only 127.0.0.1 and ::1 are allowed"
+        )
+    return socket.AF_INET6 if address.version == 6 else socket.AF_INET
+
+
+def address(listener: socket.socket) -> str:
+    """The URL at which a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # its lines would hold patient ids
+        server_header=False,
+        timeout_graceful_shutdown=_FINISH_S,
+    )
+    _Server(config, on_ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which would kill the process before its caller cleans up.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

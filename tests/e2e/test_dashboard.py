@@ -1,0 +1,236 @@
+"""The dashboard as people meet it: ``ward dashboard`` in a process of its own, seen by a headless Chromium.
+
+The browser is driven over its DevTools protocol, which needs nothing but the Debian package chromium.
+"""
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pytest
+from websockets.sync.client import connect
+
+from lakehouse.datadir import DataDir
+from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+
+START_TIMEOUT_S = 30.0
+
+
+def chromium() -> str | None:
+    """The browser's program, or None where it is not installed (Debian package chromium)."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Browser:
+    """One browser with one tab and a profile of its own, gone after the ``with`` block."""
+
+    def __init__(self, program: str, width: int = 1400, height: int = 1000, time_zone: str = "Europe/London") -> None:
+        self._program = program
+        self._size = (width, height)
+        self._time_zone = time_zone
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._process = subprocess.Popen(
+            [
+                self._program,
+                "--headless=new",
+                "--no-sandbox",  # the sandbox needs rights that a container's root lacks
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                f"--window-size={self._size[0]},{self._size[1]}",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={self._profile.name}",
+                "about:blank",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        port = self._port()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
+            page = next(target for target in json.load(answer) if target["type"] == "page")
+        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
+        self.call("Emulation.setTimezoneOverride", timezoneId=self._time_zone)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait(10)
+        self._profile.cleanup()
+
+    def _port(self) -> int:
+        file = Path(self._profile.name) / "DevToolsActivePort"
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (file.exists() and file.read_text()):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"{self._program} did not start")
+            time.sleep(0.05)
+        return int(file.read_text().splitlines()[0])
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command of the DevTools protocol and its result."""
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=30))
+            if answer.get("id") == number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return dict(answer["result"])
+
+    def open(self, url: str) -> None:
+        """Go to an address."""
+        self.call("Page.navigate", url=url)
+
+    def script(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def text(self) -> str:
+        """What the page says."""
+        return self.script("document.body.innerText") or ""
+
+    def wait_for(self, text: str, within_s: float = 30) -> None:
+        """Return once the page holds a text. Raises AssertionError with what it holds instead."""
+        deadline = time.monotonic() + within_s
+        while text not in (seen := self.text()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} is not on the page, which says: {seen!r}")
+            time.sleep(0.1)
+
+    def wait_for_element(self, selector: str, within_s: float = 30) -> None:
+        """Return once the page has an element. Raises AssertionError where it never does."""
+        deadline = time.monotonic() + within_s
+        while not self.script(f"document.querySelector({json.dumps(selector)}) !== null"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {selector} on the page")
+            time.sleep(0.1)
+
+    def screenshot(self, path: Path) -> None:
+        """Keep a picture of the window."""
+        image = self.call("Page.captureScreenshot", format="png")["data"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(image))
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian package chromium)")
+    with Browser(program) as running:
+        yield running
+
+
+def write_ward(data: DataDir, now: datetime) -> None:
+    """Two patients of one unit over two hours, one of them with a high heart rate and an open alert."""
+    import deltalake
+
+    minutes = [now - timedelta(minutes=number) for number in range(1, 121)]
+    values = {"ward/calm": [72.0] * 120, "ward/ill": [135.0 - number / 2 for number in range(120)]}
+    rows = [
+        (patient, at, value) for patient, series in values.items() for at, value in zip(minutes, series, strict=True)
+    ]
+    instant = pa.timestamp("us", "UTC")
+    deltalake.write_deltalake(
+        data.table(VITAL_SIGN_MINUTE),
+        pa.table(
+            {
+                "patient_id": [row[0] for row in rows],
+                "code": ["8867-4"] * len(rows),
+                "minute": pa.array([row[1] for row in rows], instant),
+                "unit": ["/min"] * len(rows),
+                "count": pa.array([60] * len(rows), pa.int64()),
+                **{name: [row[2] for row in rows] for name in ("min", "mean", "max", "first", "last")},
+            }
+        ),
+    )
+    deltalake.write_deltalake(
+        data.table(OBSERVATION),
+        pa.table(
+            {
+                "patient_id": list(values),
+                "location_unit": ["ICU", "ICU"],
+                "location_bed": ["1", "2"],
+                "observed_at": pa.array([now, now], instant),
+            }
+        ),
+    )
+    alert = {
+        "alert_id": "a",
+        "state": "active",
+        "rule_id": "heart-rate-high",
+        "title": "Heart rate high",
+        "pack": "adult@1",
+        "priority": "medium",
+        "category": "physiological",
+        "patient_id": "ward/ill",
+        "location_unit": "ICU",
+        "location_bed": "2",
+        "code": "8867-4",
+        "value": 121.0,
+        "limit_value": 120.0,
+    }
+    opened = pa.array([now - timedelta(minutes=28)], instant)
+    columns = {name: [value] for name, value in alert.items()}
+    deltalake.write_deltalake(
+        data.table(ALERT_EVENT),
+        pa.table({**columns, "sequence": pa.array([0], pa.int32()), "observed_at": opened, "emitted_at": opened}),
+    )
+
+
+@pytest.fixture
+def dashboard(data: DataDir) -> Iterator[str]:
+    """The address of a running dashboard over the data dir."""
+    write_ward(data, datetime.now(UTC).replace(second=0, microsecond=0))
+    ward = Path(sys.executable).with_name("ward")
+    arguments = ["dashboard", "--data-dir", str(data.root), "--port", "0", "--gateway", "http://127.0.0.1:1"]
+    with subprocess.Popen([ward, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        state = data.run / "dashboard.json"
+        deadline = time.monotonic() + 60
+        while not (state.exists() and json.loads(state.read_text())["state"] == "ready"):
+            assert process.poll() is None, "the dashboard ended"
+            assert time.monotonic() < deadline, "the dashboard did not become ready"
+            time.sleep(0.1)
+        yield json.loads(state.read_text())["address"]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not state.exists()
+
+
+def test_from_the_ward_a_click_on_the_patient_in_need_leads_to_the_trend(
+    browser: Browser, dashboard: str, tmp_path: Path
+) -> None:
+    pictures = Path(os.environ.get("WARD_TEST_OUTPUT", tmp_path))
+    browser.open(dashboard)
+    browser.wait_for("Open alerts (1)")
+    assert "!! Heart rate high" in browser.text()
+    assert browser.script("document.querySelector('.ward-tile .ward-id').innerText") == "ward/ill"
+    browser.screenshot(pictures / "ward.png")
+
+    browser.script("document.querySelector('.ward-tile').click()")
+    browser.wait_for("Alerts in this span (1)")
+    assert browser.script("location.pathname + location.search") == "/patient?id=ward%2Fill"
+    assert "Europe/London" in browser.text()
+    browser.wait_for_element("svg.marks, canvas.marks")
+    browser.screenshot(pictures / "patient.png")

@@ -1,0 +1,237 @@
+"""Pages rendered by Streamlit's own test runner over small Delta tables, without a gateway unless a test starts one."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.datadir import DataDir
+from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NO_GATEWAY = "http://127.0.0.1:1"
+Write = Callable[..., None]
+
+
+def _ward(root: str, gateway: str, now: "datetime") -> None:
+    from pathlib import Path
+
+    from dashboard.app import render
+    from lakehouse.datadir import DataDir
+
+    render(DataDir(Path(root)), gateway, lambda: now)
+
+
+def _patient(root: str, now: "datetime") -> None:
+    from pathlib import Path
+
+    from alerting import pack
+    from dashboard.clock import zone
+    from dashboard.views import patient
+    from lakehouse.datadir import DataDir
+
+    patient.page(DataDir(Path(root)), pack.load(), lambda: now, zone("Europe/London"))
+
+
+def ward_page(data: DataDir, gateway: str = NO_GATEWAY) -> "AppTest":
+    return _run(_ward, {"root": str(data.root), "gateway": gateway, "now": NOON})
+
+
+def patient_page(data: DataDir, **query: str) -> "AppTest":
+    return _run(_patient, {"root": str(data.root), "now": NOON}, **query)
+
+
+def _run(script: Callable[..., None], arguments: dict[str, Any], **query: str) -> "AppTest":
+    from streamlit.testing.v1 import AppTest
+
+    app = AppTest.from_function(script, default_timeout=30, kwargs=arguments)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert [error.value for error in app.exception] == []
+    return app
+
+
+def html(app: "AppTest") -> str:
+    return "".join(element.proto.body for element in app.get("html"))
+
+
+def texts(app: "AppTest") -> list[str]:
+    return [element.value for element in [*app.subheader, *app.markdown, *app.caption, *app.info]]
+
+
+def minute(patient_id: str, minutes_ago: int, value: float, code: str = "8867-4") -> dict[str, Any]:
+    statistics = dict.fromkeys(("min", "mean", "max", "first", "last"), value)
+    at = NOON - timedelta(minutes=minutes_ago)
+    return {"patient_id": patient_id, "code": code, "minute": at, "unit": "/min", "count": 60, **statistics}
+
+
+def place(patient_id: str, unit: str, bed: str) -> dict[str, Any]:
+    return {"patient_id": patient_id, "location_unit": unit, "location_bed": bed, "observed_at": NOON}
+
+
+def alert(patient_id: str) -> dict[str, Any]:
+    at = NOON - timedelta(minutes=5)
+    return {
+        "alert_id": f"alert of {patient_id}",
+        "sequence": 0,
+        "state": "active",
+        "rule_id": "heart-rate-high",
+        "title": "Heart rate high",
+        "pack": "adult@1",
+        "priority": "medium",
+        "category": "physiological",
+        "patient_id": patient_id,
+        "code": "8867-4",
+        "value": 131.0,
+        "limit_value": 120.0,
+        "observed_at": at,
+        "emitted_at": at,
+    }
+
+
+@contextmanager
+def gateway_that_answers(body: object) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_before_anything_is_stored_both_pages_say_how_to_start(data: DataDir) -> None:
+    for page in (ward_page(data), patient_page(data)):
+        assert page.markdown[0].value == "#### Nothing has been stored yet"
+        assert "`ward up`" in page.markdown[1].value
+
+
+def test_the_ward_shows_patients_by_unit_in_order_of_need_with_their_alerts(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 1, 70.0), minute("a/2", 1, 131.0), minute("a/3", 1, 71.0))
+    write(OBSERVATION, place("a/1", "ICU", "1"), place("a/2", "ICU", "2"), place("a/3", "CARD", "1"))
+    write(ALERT_EVENT, alert("a/2"))
+
+    page = ward_page(data)
+
+    assert [(metric.label, metric.value) for metric in page.metric] == [
+        ("Patients", "3"),
+        ("!!! High priority alerts", "0"),
+        ("!! Medium priority alerts", "1"),
+        ("! Low priority alerts", "0"),
+        ("Newest value", "11:59 UTC"),
+    ]
+    assert [heading.value for heading in page.subheader] == ["CARD (1)", "ICU (2)", "Open alerts (1)"]
+    assert html(page).index("id=a%2F2") < html(page).index("id=a%2F1")
+    assert page.dataframe[0].value.to_dict("records") == [
+        {
+            "Priority": "!! medium",
+            "Unit": None,
+            "Bed": None,
+            "Patient": "a/2",
+            "Alert": "Heart rate high",
+            "Value": 131.0,
+            "Limit": 120.0,
+            "State": "active",
+            "Opened": "11:55 UTC, 5 min ago",
+        }
+    ]
+    assert page.info[0].value.startswith("The gateway does not answer")
+
+
+def test_choosing_a_unit_leaves_the_others_out(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 1, 70.0), minute("a/3", 1, 71.0))
+    write(OBSERVATION, place("a/1", "ICU", "1"), place("a/3", "CARD", "1"))
+    write(ALERT_EVENT, alert("a/3"))
+
+    page = ward_page(data).segmented_control(key="unit").set_value("ICU").run()
+
+    assert [heading.value for heading in page.subheader] == ["ICU (1)", "Open alerts (0)"]
+
+
+def test_live_values_of_the_gateway_come_before_stored_ones(data: DataDir, write: Write) -> None:
+    write(ALERT_EVENT, alert("a/1"))
+    live = {
+        "patient_id": "a/1",
+        "location": {"unit": "ICU", "bed": "1"},
+        "readings": [
+            {
+                "code": "8867-4",
+                "value": 133.0,
+                "band": "breach",
+                "fault": None,
+                "observed_at": "2026-03-01T11:59:59.500Z",
+            },
+            {"code": "67775-7", "value": "A", "band": "normal", "fault": None, "observed_at": "2026-03-01T11:59:59Z"},
+        ],
+    }
+
+    with gateway_that_answers({"patients": [live]}) as gateway:
+        page = ward_page(data, gateway)
+
+    assert ">133<" in html(page)
+    assert "11:59 UTC, 0 s ago" in html(page)
+    assert list(page.info) == []
+
+
+def test_a_ward_that_hears_nothing_says_so(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 16, 70.0))
+    write(OBSERVATION, place("a/1", "ICU", "1"))
+    write(ALERT_EVENT, alert("a/1"))
+
+    page = ward_page(data)
+
+    assert page.markdown[0].value == "#### No patient is being monitored"
+    assert page.markdown[1].value == (
+        "Nothing was received within the last 15 min. If devices are sending, look at `ward status`."
+    )
+
+
+def test_a_patients_page_charts_each_signal_and_lists_the_alerts(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 3, 70.0), minute("a/1", 2, 131.0), minute("a/1", 2, 16.0, "9279-1"))
+    write(ALERT_EVENT, alert("a/1"))
+
+    page = patient_page(data, id="a/1")
+
+    charts = [json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart")]
+    assert [chart["title"]["text"] for chart in charts] == ["Heart rate (/min)", "Respiratory rate (/min)"]
+    assert page.caption[0].value.startswith(
+        "From 05:59 GMT to 11:59 GMT; last value 2 min ago; times are Europe/London."
+    )
+    assert page.dataframe[0].value.to_dict("records") == [
+        {
+            "Priority": "!! medium",
+            "Alert": "Heart rate high",
+            "Value": 131.0,
+            "Started": "11:55 GMT",
+            "Resolved": "open",
+        }
+    ]
+
+
+def test_a_patient_nobody_knows_is_said_to_be_unknown(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 3, 70.0))
+
+    page = patient_page(data, id="nobody/1")
+
+    assert "#### No value of this patient is stored" in texts(page)
+
+
+def test_a_patient_of_whom_no_alert_was_ever_stored_has_a_page_too(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 3, 70.0))
+
+    page = patient_page(data, id="a/1")
+
+    assert page.subheader[0].value == "Alerts in this span (0)"

@@ -1,0 +1,112 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pytest
+
+from lakehouse.datadir import DataDir
+from lakehouse.reader import TableMissingError, VersionMissingError, open_table, query, tables_in
+from lakehouse.tables import ALERT_EVENT, DEAD_LETTER, VITAL_SIGN_MINUTE
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def dead_letters(*rows: tuple[int, datetime, str]) -> pa.Table:
+    return pa.table(
+        {
+            "topic": pa.array(["vitals"] * len(rows)),
+            "partition": pa.array([0] * len(rows), pa.int32()),
+            "offset": pa.array([row[0] for row in rows], pa.int64()),
+            "received_at": pa.array([row[1] for row in rows], pa.timestamp("us", "UTC")),
+            "reason": pa.array([row[2] for row in rows]),
+            "detail": pa.array([None] * len(rows), pa.string()),
+        }
+    )
+
+
+def write(data: DataDir, rows: pa.Table) -> None:
+    deltalake.write_deltalake(data.table(DEAD_LETTER), rows, mode="append")
+
+
+def test_a_query_reads_a_declared_table_by_its_full_name_with_parameters(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    write(data, dead_letters((0, NOON, "not_json"), (1, NOON + timedelta(hours=1), "tombstone")))
+
+    answer = query(data, "SELECT * FROM silver.dead_letter WHERE received_at > $since", {"since": NOON})
+
+    assert answer.to_pylist() == [
+        {
+            "topic": "vitals",
+            "partition": 0,
+            "offset": 1,
+            "received_at": NOON + timedelta(hours=1),
+            "reason": "tombstone",
+            "detail": None,
+        }
+    ]
+
+
+def test_a_query_sees_what_was_committed_since_the_last_one(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    count = "SELECT count(*) AS n FROM silver.dead_letter"
+    write(data, dead_letters((0, NOON, "not_json")))
+    before = query(data, count).to_pylist()
+    write(data, dead_letters((1, NOON, "not_json")))
+
+    assert (before, query(data, count).to_pylist()) == ([{"n": 1}], [{"n": 2}])
+
+
+def test_a_condition_closes_the_files_that_statistics_rule_out(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    for day in range(3):
+        write(data, dead_letters((day, NOON + timedelta(days=day), "not_json")))
+    oldest, *newer = sorted(data.table(DEAD_LETTER).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    for path in (oldest, newer[0]):
+        path.write_bytes(b"not parquet: opening this file fails")
+
+    answer = query(
+        data,
+        'SELECT "offset" FROM silver.dead_letter WHERE received_at > $since',
+        {"since": NOON + timedelta(hours=36)},
+    )
+
+    assert answer.to_pylist() == [{"offset": 2}]
+
+
+def test_a_table_that_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(TableMissingError) as error:
+        query(DataDir(tmp_path), "SELECT * FROM gold.alert_event")
+
+    assert error.value.table is ALERT_EVENT
+    assert str(error.value) == (
+        f"gold.alert_event is not in {tmp_path} yet: `ward apply --data-dir {tmp_path}` makes the tables,"
+        f" `ward up --data-dir {tmp_path}` makes and fills them"
+    )
+
+
+def test_an_older_version_opens_and_one_that_never_was_is_a_named_error(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    write(data, dead_letters((0, NOON, "not_json")))
+    write(data, dead_letters((1, NOON, "not_json")))
+
+    assert open_table(data, DEAD_LETTER, version=0).to_pyarrow_table().num_rows == 1
+    with pytest.raises(VersionMissingError, match=r"silver\.dead_letter cannot be read at version 7"):
+        open_table(data, DEAD_LETTER, version=7)
+
+
+def test_only_the_tables_that_a_query_names_are_opened() -> None:
+    assert tables_in("SELECT * FROM gold.vital_sign_minute v JOIN gold.alert_event USING (patient_id)") == (
+        VITAL_SIGN_MINUTE,
+        ALERT_EVENT,
+    )
+    assert tables_in("SELECT 1.5") == ()
+
+
+def test_sql_cannot_read_a_file_of_the_machine(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+
+    with pytest.raises(duckdb.Error, match="disabled"):
+        query(DataDir(tmp_path), "SELECT * FROM read_csv($path)", {"path": str(secret)})

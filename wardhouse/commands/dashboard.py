@@ -1,0 +1,36 @@
+"""``ward dashboard``: the pages people look at."""
+
+from typing import Annotated
+
+import typer
+
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, data_dir
+
+_USUAL_GATEWAY = "http://127.0.0.1:8000"
+
+
+def dashboard(
+    data: DataDirOption = DEFAULT_DATA_DIR,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8501,
+    gateway: Annotated[
+        str | None, typer.Option(help="URL of the gateway; the one that runs on the data dir where it is left out.")
+    ] = None,
+) -> None:
+    """Show wards and patients in the browser."""
+    from dashboard import server
+    from wardhouse.component import component, read_state
+    from wardhouse.errors import failures
+
+    where = data_dir(data)
+    with failures(server.PortTakenError):
+        running_gateway = read_state(where, "gateway")
+        live = gateway or (running_gateway.address if running_gateway else None) or _USUAL_GATEWAY
+        chosen = port or server.free_port()
+        address = f"http://{server.HOST}:{chosen}"
+        with component(where, "dashboard", address) as running:
+
+            def ready() -> None:
+                running.ready()
+                typer.echo(f"dashboard: {address}")
+
+            server.run(where, live, chosen, ready)
