@@ -14,7 +14,7 @@ from lakehouse.render import first_fault
 from lakehouse.tables import OBSERVATION
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
 from lakehouse.transforms.message import parse
-from lakehouse.transforms.observation import unit_sql, value_sql, values_in_message_sql
+from lakehouse.transforms.observation import repeats_sql, unit_sql, value_sql, values_in_message_sql
 from streaming import kafka
 from streaming.config import StreamConfig
 
@@ -34,7 +34,7 @@ def _observations(pack: Pack) -> str:
       'code', o.code, 'value', {value_sql("o.")}, 'value_code', o.value_code, 'unit', {unit_sql("o.")},
       'source_value', o.value, 'status', message.status, 'source', message.source,
       'observed_at', observed_instant, 'received_at', received_at,
-      'values_in_message', {values_in_message_sql("message.observations", "o.")}))"""
+      'values_in_message', {values_in_message_sql("message.observations", "o.", "repeats")}))"""
     checked = f"""transform({normalised}, o -> named_struct(
       'code', o.code, 'value', o.value, 'value_code', o.value_code,
       'fault', {first_fault(OBSERVATION.constraints, "o.")}))"""
@@ -49,12 +49,11 @@ def _observations(pack: Pack) -> str:
 
 def build(records: "DataFrame", pack: Pack) -> "DataFrame":
     """Kafka records to evaluation records (key, value), one for each record that is a message."""
-    evaluated = (
-        parse(records)
-        .where("dead_letter_reason IS NULL")
-        .selectExpr(
-            "partition", "offset", "received_at", "message", "observed_instant", f"{_observations(pack)} AS held"
-        )
+    from pyspark.sql import functions as F  # noqa: N812
+
+    messages = parse(records).where("dead_letter_reason IS NULL")
+    evaluated = messages.withColumn("repeats", F.expr(repeats_sql("message.observations"))).selectExpr(
+        "partition", "offset", "received_at", "message", "observed_instant", f"{_observations(pack)} AS held"
     )
     quiet = (
         "forall(held, o -> o.band = 'normal' OR (o.value_code IS NOT NULL AND o.fault IS NULL))"

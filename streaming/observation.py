@@ -36,6 +36,16 @@ _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Which kinds of rows a batch holds, and the hours in which its observations were made."""
+
+    good: bool
+    bad: bool
+    dead: bool
+    hours: tuple[datetime, ...]
+
+
+@dataclass(frozen=True)
 class Minutes:
     """The minutes that a batch touches, by how their statistics are best derived anew."""
 
@@ -43,10 +53,9 @@ class Minutes:
     sparse: tuple[datetime, ...]
 
 
-def build(records: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
-    """Bronze records to (dead letters, observations with failed_constraints)."""
-    parsed = message.parse(records)
-    return message.dead_letters(parsed), observation.observations(parsed)
+def build(records: "DataFrame") -> "DataFrame":
+    """Bronze records to observations, each with the constraints it breaks, and dead letters."""
+    return observation.observations(message.parse(records))
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
@@ -71,33 +80,29 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
             return identities(action, batch_id)
 
         # Backfilled files are topics of their own and hold the same messages.
-        vitals = records.where(records.topic != config.topic(CLINICAL_RESOURCE)).persist()
+        rows = build(records.where(records.topic != config.topic(CLINICAL_RESOURCE))).persist()
         try:
-            dead_letters, rows = build(vitals)
-            rows = rows.dropDuplicates(list(OBSERVATION.key)).persist()
-            try:
-                _land(rows, dead_letters, config, identity)
-            finally:
-                rows.unpersist()
+            _land(rows, config, identity)
         finally:
-            vitals.unpersist()
+            rows.unpersist()
 
     return write
 
 
-def _land(rows: "DataFrame", dead_letters: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
-    data = config.data
-    hours = _instants(rows, "hour")
-    near = delta.within("t.observed_at", hours, _HOUR)
-    delta.append(dead_letters, data.table(DEAD_LETTER), identity("dead_letter"))
-    if not hours:
-        return
-    bad = observation.quarantined(rows)
-    path = data.table(OBSERVATION_QUARANTINE)
-    delta.insert_missing(bad, OBSERVATION_QUARANTINE, path, identity("quarantine"), near)
-    good = observation.accepted(rows)
-    delta.insert_missing(good, OBSERVATION, data.table(OBSERVATION), identity("observation"), near)
-    derive_minutes(good, config, identity)
+def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
+    data, batch = config.data, _batch(rows)
+    if batch.dead:
+        delta.append(observation.dead_letters(rows), data.table(DEAD_LETTER), identity("dead_letter"))
+    near = delta.within("t.observed_at", batch.hours, _HOUR)
+    if batch.bad:
+        bad, path = observation.once(observation.quarantined(rows)), data.table(OBSERVATION_QUARANTINE)
+        delta.insert_missing(bad, OBSERVATION_QUARANTINE, path, identity("quarantine"), near)
+    if batch.good:
+        good = observation.accepted(rows)
+        delta.insert_missing(
+            observation.once(good), OBSERVATION, data.table(OBSERVATION), identity("observation"), near
+        )
+        derive_minutes(good, config, identity)
 
 
 def derive_minutes(observations: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
@@ -137,11 +142,19 @@ def derive_minutes(observations: "DataFrame", config: StreamConfig, identity: Ca
         touched.unpersist()
 
 
-def _instants(rows: "DataFrame", unit: str) -> list[datetime]:
+def _batch(rows: "DataFrame") -> Batch:
+    """What a batch holds, in the one pass that also parses it."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    found = rows.select(F.unix_seconds(F.date_trunc(unit, "observed_at")).alias("at")).distinct().collect()
-    return [_utc(row["at"]) for row in found]
+    kind = F.expr(
+        "CASE WHEN dead_letter_reason IS NOT NULL THEN 'dead'"
+        " WHEN size(failed_constraints) > 0 THEN 'bad' ELSE 'good' END"
+    )
+    hour = F.unix_seconds(F.date_trunc("hour", "observed_at"))
+    found = rows.groupBy(kind.alias("kind"), hour.alias("hour")).count().collect()
+    kinds = {row["kind"] for row in found}
+    hours = {row["hour"] for row in found if row["kind"] != "dead"}
+    return Batch("good" in kinds, "bad" in kinds, "dead" in kinds, tuple(_utc(hour) for hour in sorted(hours)))
 
 
 def _minutes(touched: "DataFrame") -> Minutes:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 256 * 1024
 """The largest record that is parsed. 256 signals, the contract's most, with every optional field take about 100 KiB."""
 
+MAX_OBSERVATIONS = 256
+"""The contract's most. Comparing each with each is quadratic: a message of many more would hold up the stream."""
+
 OBSERVATIONS = (
     "ARRAY<STRUCT<code: STRING, value: DOUBLE, value_code: STRING, unit: STRING, source_code: STRING,"
     " source_unit: STRING, record_id: STRING>>"
@@ -18,59 +21,72 @@ OBSERVATIONS = (
 MESSAGE = (
     "schema_version INT, message_id STRING, patient_id STRING, encounter_id STRING, device_id STRING, source STRING,"
     " location STRUCT<unit: STRING, bed: STRING>, observed_at STRING, recorded_at STRING, status STRING,"
-    f" device_status STRUCT<battery: DOUBLE, lead_off: BOOLEAN>, observations {OBSERVATIONS}, _corrupt STRING"
+    f" device_status STRUCT<battery: DOUBLE, lead_off: BOOLEAN>, observations {OBSERVATIONS}"
 )
-"""The contract as a from_json schema. ``_corrupt`` takes the text of what does not fit it."""
+"""The contract as a from_json schema. A number where it says STRING is taken as its text."""
 
-REQUIRED = (
-    "schema_version",
-    "message_id",
-    "patient_id",
-    "device_id",
-    "source",
-    "observed_at",
-    "status",
-    "observations",
-)
+_WRAPPED = f"held ARRAY<STRUCT<{MESSAGE}>>, whole BOOLEAN, _corrupt STRING"
+"""What is parsed is the text inside this: from_json stops at the end of the first value and forgets what follows it."""
+
+REQUIRED_TEXTS = ("message_id", "patient_id", "device_id", "source", "observed_at", "status")
 
 DEAD_LETTER_REASONS = {
     "tombstone": "the record has no value",
     "empty": "the value has no bytes",
     "oversized": f"the value is larger than {MAX_MESSAGE_BYTES} bytes",
     "not_utf8": "the bytes are not UTF-8",
-    "malformed_json": "the text is not JSON",
+    "malformed_json": "the text is not JSON, or more than one JSON value",
     "wrong_type": "the text is JSON, but a field has another type than the contract's",
-    "missing_field": "a required field is missing or empty",
     "unknown_schema_version": "the schema version is not one this release reads",
-    "bad_timestamp": "an instant is not RFC 3339 with an offset",
+    "missing_field": "a required field is missing or empty",
+    "too_many_observations": f"there are more than {MAX_OBSERVATIONS} observations",
+    "bad_timestamp": "an instant is not RFC 3339 with an offset, or not of the years 1900 to 2999",
     "invalid_patient_id": "the patient id is not of the form system/value",
 }
 """Every reason a record can become a dead letter, in the order in which they are looked for."""
 
+_RFC_3339 = (
+    # Other years are no observation's, and beyond 0001 to 9999 no reader in Python could take them.
+    "^(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+
 
 def _instant(column: str) -> str:
-    """RFC 3339 text to a timestamp; NULL without an offset, since Spark would take the session's zone for it."""
-    offset = f"({column} LIKE '%Z' OR substring({column}, -6, 1) IN ('+', '-'))"
-    return f"CASE WHEN length({column}) >= 20 AND {offset} THEN try_cast({column} AS TIMESTAMP) END"
+    """RFC 3339 text to a timestamp. Spark alone takes more: no date, no offset, years of six digits."""
+    return f"CASE WHEN {column} RLIKE '{_RFC_3339}' THEN try_cast({column} AS TIMESTAMP) END"
 
 
 def _missing() -> str:
-    fields = [f"CASE WHEN message.{name} IS NULL THEN '{name}' END" for name in REQUIRED]
-    empty = "CASE WHEN size(message.observations) = 0 THEN 'observations' END"
-    return f"array_join(array_compact(array({', '.join([*fields, empty])})), ', ')"
+    fields = [f"CASE WHEN coalesce(message.{name}, '') = '' THEN '{name}' END" for name in REQUIRED_TEXTS]
+    version = "CASE WHEN message.schema_version IS NULL THEN 'schema_version' END"
+    observations = "CASE WHEN coalesce(size(message.observations), 0) <= 0 THEN 'observations' END"
+    return f"array_join(array_compact(array({', '.join([version, *fields, observations])})), ', ')"
 
 
-_REASON = """CASE
+def _nested() -> str:
+    """Whether JSON stands where a text belongs: from_json gives the text of an object or an array for a STRING."""
+    texts = ("message_id", "patient_id", "encounter_id", "device_id", "source", "location.unit", "location.bed")
+    arms = (f"(ascii(message.{name}) IN ({ord('{')}, {ord('[')}) AND {_is_json('message.' + name)})" for name in texts)
+    return f"coalesce({' OR '.join(arms)}, false)"
+
+
+def _is_json(text: str) -> str:
+    return f"try_parse_json({text}) IS NOT NULL"
+
+
+_REASON = f"""CASE
   WHEN value IS NULL THEN 'tombstone'
   WHEN length(value) = 0 THEN 'empty'
-  WHEN message IS NULL AND length(value) > {limit} THEN 'oversized'
+  WHEN length(value) > {MAX_MESSAGE_BYTES} THEN 'oversized'
   WHEN NOT is_valid_utf8(CAST(value AS STRING)) THEN 'not_utf8'
-  WHEN message._corrupt IS NOT NULL AND try_parse_json(CAST(value AS STRING)) IS NULL THEN 'malformed_json'
-  WHEN message IS NULL OR message._corrupt IS NOT NULL THEN 'wrong_type'
-  WHEN missing <> '' THEN 'missing_field'
+  WHEN parsed._corrupt IS NOT NULL AND NOT ({_is_json("text")}) THEN 'malformed_json'
+  WHEN parsed._corrupt IS NULL AND (parsed.whole IS NULL OR size(parsed.held) <> 1) THEN 'malformed_json'
+  WHEN parsed._corrupt IS NOT NULL OR message IS NULL OR {_nested()} THEN 'wrong_type'
   WHEN message.schema_version <> 1 THEN 'unknown_schema_version'
+  WHEN missing <> '' THEN 'missing_field'
+  WHEN size(message.observations) > {MAX_OBSERVATIONS} THEN 'too_many_observations'
   WHEN observed_instant IS NULL OR (message.recorded_at IS NOT NULL AND recorded_instant IS NULL) THEN 'bad_timestamp'
-  WHEN instr(message.patient_id, '/') <= 1 OR message.patient_id LIKE '%/' THEN 'invalid_patient_id'
+  WHEN instr(message.patient_id, '/') IN (0, 1, length(message.patient_id)) THEN 'invalid_patient_id'
 END"""
 
 
@@ -82,16 +98,18 @@ def parse(records: "DataFrame") -> "DataFrame":
     """
     from pyspark.sql import functions as F  # noqa: N812 (the field's own name for it)
 
-    text = F.when(F.length("value") <= MAX_MESSAGE_BYTES, F.col("value").cast("string"))
-    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
+    wrapped = F.concat(F.lit('{"held":['), F.col("value").cast("string"), F.lit('],"whole":true}'))
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt", "allowSingleQuotes": "false"}
     return (
-        records.withColumn("message", F.from_json(text, MESSAGE, options))
+        records.withColumn("text", F.when(F.length("value") <= MAX_MESSAGE_BYTES, wrapped))
+        .withColumn("parsed", F.from_json("text", _WRAPPED, options))
+        .withColumn("message", F.expr("get(parsed.held, 0)"))
         .withColumn("observed_instant", F.expr(_instant("message.observed_at")))
         .withColumn("recorded_instant", F.expr(_instant("message.recorded_at")))
         .withColumn("missing", F.expr(_missing()))
-        .withColumn("dead_letter_reason", F.expr(_REASON.format(limit=MAX_MESSAGE_BYTES)))
+        .withColumn("dead_letter_reason", F.expr(_REASON))
         .withColumn("dead_letter_detail", F.expr(_detail()))
-        .drop("missing")
+        .drop("missing", "parsed", "text")
     )
 
 
@@ -100,20 +118,9 @@ def _detail() -> str:
   WHEN 'oversized' THEN concat(length(value), ' bytes')
   WHEN 'malformed_json' THEN left(CAST(value AS STRING), 120)
   WHEN 'wrong_type' THEN left(CAST(value AS STRING), 120)
-  WHEN 'missing_field' THEN missing
   WHEN 'unknown_schema_version' THEN CAST(message.schema_version AS STRING)
+  WHEN 'missing_field' THEN missing
+  WHEN 'too_many_observations' THEN CAST(size(message.observations) AS STRING)
   WHEN 'bad_timestamp' THEN concat_ws(', ', message.observed_at, message.recorded_at)
   WHEN 'invalid_patient_id' THEN message.patient_id
 END"""
-
-
-def dead_letters(parsed: "DataFrame") -> "DataFrame":
-    """The parsed records that are none, shaped as silver.dead_letter."""
-    return parsed.where("dead_letter_reason IS NOT NULL").selectExpr(
-        "topic",
-        "partition",
-        "offset",
-        "received_at",
-        "dead_letter_reason AS reason",
-        "dead_letter_detail AS detail",
-    )

@@ -7,6 +7,7 @@ The conditions are SQL texts in which a field of the observation carries a prefi
 exploded rows here and inside a lambda over the message's array in the alert flow.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lakehouse.render import failed_constraints
@@ -14,7 +15,7 @@ from lakehouse.tables import OBSERVATION
 from lakehouse.vocabulary import units
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _SEPARATOR = "\\u001f"
 """ASCII unit separator: it keeps ("ab", "c") and ("a", "bc") apart in a hash."""
@@ -44,18 +45,20 @@ def record_sql(prefix: str = "") -> str:
     return f"coalesce('r:' || {prefix}record_id, 's:' || {prefix}source_code, 'c:' || {prefix}code, '')"
 
 
-def values_in_message_sql(observations: str, prefix: str) -> str:
+def repeats_sql(observations: str) -> str:
+    """Whether two observations of one message have one identity. Most messages repeat nothing."""
+    identities = f"transform({observations}, x -> {record_sql('x.')})"
+    return f"size(array_distinct({identities})) < size({observations})"
+
+
+def values_in_message_sql(observations: str, prefix: str, repeats: str) -> str:
     """How many different values a message gives under the identity of the observation at ``prefix``.
 
-    Most messages repeat nothing: that is seen first, by one pass over the identities.
+    ``repeats`` is :func:`repeats_sql` of the message, worked out once: it spares the others the search.
     """
-    identities = f"transform({observations}, x -> {record_sql('x.')})"
     same = f"filter({observations}, x -> {record_sql('x.')} = {record_sql(prefix)})"
     values = f"transform({same}, x -> struct(x.value, x.value_code, x.unit))"
-    return (
-        f"CASE WHEN size(array_distinct({identities})) = size({observations}) THEN 1"
-        f" ELSE size(array_distinct({values})) END"
-    )
+    return f"CASE WHEN {repeats} THEN size(array_distinct({values})) ELSE 1 END"
 
 
 def _hash(*parts: str) -> str:
@@ -101,36 +104,71 @@ _ROW = {
 
 
 def observations(parsed: "DataFrame") -> "DataFrame":
-    """Every observation of the parsed messages, with ``failed_constraints`` (empty for a good one)."""
-    exploded = parsed.where("dead_letter_reason IS NULL").selectExpr(
-        "topic",
-        "partition",
-        "offset",
-        "received_at",
-        "message",
-        "observed_instant",
-        "recorded_instant",
-        f"inline(transform(message.observations, o -> named_struct('o', o, 'values_in_message',"
-        f" {values_in_message_sql('message.observations', 'o.')})))",
+    """Every observation of the parsed messages, and a row for each record that is none.
+
+    Adds to the columns of silver.observation ``failed_constraints`` (empty for a good row) and ``dead_letter_reason``
+    with ``dead_letter_detail`` (NULL but for a dead letter, which has only its coordinates beside them). One frame for
+    all three, since parsing is what costs: it is done once, and :func:`accepted`, :func:`quarantined` and
+    :func:`dead_letters` take their part.
+    """
+    items = (
+        "transform(message.observations, o -> named_struct('o', o, 'values_in_message',"
+        f" {values_in_message_sql('message.observations', 'o.', 'repeats')}))"
     )
-    rows = exploded.selectExpr(*(f"{sql} AS `{name}`" for name, sql in _ROW.items()))
+    exploded = parsed.selectExpr("*", f"{repeats_sql('message.observations')} AS repeats").selectExpr(
+        *("topic", "partition", "offset", "received_at", "message", "observed_instant", "recorded_instant"),
+        *("dead_letter_reason", "dead_letter_detail"),
+        f"inline_outer(CASE WHEN dead_letter_reason IS NULL THEN {items} END)",
+    )
+    rows = exploded.selectExpr(
+        *(f"{sql} AS `{name}`" for name, sql in _ROW.items()), "dead_letter_reason", "dead_letter_detail"
+    )
     return rows.selectExpr("*", f"{failed_constraints(OBSERVATION.constraints)} AS failed_constraints")
+
+
+def dead_letters(rows: "DataFrame") -> "DataFrame":
+    """The records that could not be parsed, shaped as silver.dead_letter."""
+    return rows.where("dead_letter_reason IS NOT NULL").selectExpr(
+        "topic", "partition", "offset", "received_at", "dead_letter_reason AS reason", "dead_letter_detail AS detail"
+    )
 
 
 def accepted(rows: "DataFrame") -> "DataFrame":
     """The observations that break nothing, shaped as silver.observation."""
-    return rows.where("size(failed_constraints) = 0").drop("failed_constraints")
+    good = rows.where("dead_letter_reason IS NULL AND size(failed_constraints) = 0")
+    return good.drop("failed_constraints", "dead_letter_reason", "dead_letter_detail")
 
 
 def quarantined(rows: "DataFrame") -> "DataFrame":
     """The observations that break a constraint, shaped as silver.observation_quarantine."""
-    return rows.where("size(failed_constraints) > 0")
+    bad = rows.where("dead_letter_reason IS NULL AND size(failed_constraints) > 0")
+    return bad.drop("dead_letter_reason", "dead_letter_detail")
+
+
+def once(rows: "DataFrame") -> "DataFrame":
+    """Each version of each observation once; of equal ones, the first that bronze has."""
+    return _first_of(rows, OBSERVATION.key, ["topic", "partition", "offset"])
 
 
 def current_versions(rows: "DataFrame") -> "DataFrame":
     """The newest version of each observation, by recorded_at and then by where bronze has it."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    columns = [name for name in rows.columns if name != "observation_id"]
-    newest = F.max_by(F.struct(*columns), F.struct("recorded_at", "topic", "partition", "offset", "version"))
-    return rows.groupBy("observation_id").agg(newest.alias("row")).select("observation_id", "row.*")
+    newest = [F.col(name).desc() for name in ("recorded_at", "topic", "partition", "offset", "version")]
+    return _first_of(rows, ("observation_id",), newest)
+
+
+def _first_of(rows: "DataFrame", key: tuple[str, ...], order: "Sequence[Column | str]") -> "DataFrame":
+    """The first row of each key in this order.
+
+    Rows that stand alone, nearly all, are found by a 64-bit hash of their key and left as they are; only those that
+    share a hash with another are sorted, which spares the sorting of all.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F  # noqa: N812
+
+    marked = rows.withColumn("hash", F.xxhash64(*key))
+    shared = F.broadcast(marked.groupBy("hash").count().where("count > 1").select("hash"))
+    nth = F.row_number().over(Window.partitionBy(*key).orderBy(*order))
+    first = marked.join(shared, "hash", "left_semi").withColumn("nth", nth).where("nth = 1").drop("nth")
+    return marked.join(shared, "hash", "left_anti").unionByName(first).drop("hash")

@@ -18,29 +18,39 @@ NEEDS = (
 )  # fmt: skip
 """Columns of silver.observation that the statistics are made of: reading no others is most of the speed."""
 
+_PLACE = (
+    "shiftleft(unix_micros(observed_at) - unix_micros(minute), 37)"
+    " | (xxhash64(observation_id) & CAST(137438953471 AS BIGINT))"
+)
+"""A value's place in its minute as one number, which aggregates faster than a struct: microseconds, then 37 bits of
+the observation's hash, so that of two values at one instant the same one is first in every run."""
+
+_MEAN = (
+    "CASE WHEN max(abs(value)) < 1e9 THEN CAST(sum(CAST(round(value * 1e6) AS BIGINT)) AS DOUBLE) / 1e6 / count(*)"
+    " ELSE avg(value) END"
+)
+"""The mean from millionths, which add up exactly: doubles added in another order give another last digit. No signal with
+an upper bound comes near the fallback."""
+
 
 def vital_sign_minute(observations: "DataFrame") -> "DataFrame":
     """All versions of the observations of some whole minutes to gold.vital_sign_minute rows."""
     from pyspark.sql import functions as F  # noqa: N812
 
     current = current_versions(observations.where("value IS NOT NULL").select(*NEEDS))
-    order = F.struct("observed_at", "observation_id")
-    # Doubles added in another order give another last digit; decimals do not. A value too large for one (no signal that
-    # has an upper bound) falls back to the plain mean.
-    exact = F.expr("CAST(sum(try_cast(value AS DECIMAL(18,6))) AS DOUBLE) / count(*)")
-    mean = F.when(F.max("value") < 1e12, exact).otherwise(F.avg("value"))
     return (
         current.where("status <> 'entered-in-error'")
         .withColumn("minute", F.date_trunc("minute", "observed_at"))
+        .withColumn("place", F.expr(_PLACE))
         .groupBy(*KEY)
         .agg(
-            F.first("unit").alias("unit"),
+            F.min("unit").alias("unit"),
             F.count("*").alias("count"),
             F.min("value").alias("min"),
-            mean.alias("mean"),
+            F.expr(_MEAN).alias("mean"),
             F.max("value").alias("max"),
-            F.min_by("value", order).alias("first"),
-            F.max_by("value", order).alias("last"),
+            F.min_by("value", "place").alias("first"),
+            F.max_by("value", "place").alias("last"),
         )
         # A quotient of doubles may leave [min, max] by one unit in the last place.
         .withColumn("mean", F.least(F.greatest("mean", "min"), "max"))
