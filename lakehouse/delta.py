@@ -52,14 +52,36 @@ def append(rows: "DataFrame", path: Path, write: Write) -> None:
     rows.write.format("delta").mode("append").options(**options).save(str(path))
 
 
-def insert_missing(rows: "DataFrame", table: Table, path: Path, write: Write, within: str = "true") -> None:
-    """Add the rows whose key the table does not have. It removes no file, so the table stays a stream's source.
+def insert_missing(
+    rows: "DataFrame", table: Table, path: Path, write: Write, *, first_by: tuple[str, ...], within: str = "true"
+) -> None:
+    """Add the rows whose key the table does not have; of rows that share a key, the first by ``first_by``.
 
-    ``within`` is a condition on the target ``t`` that bounds where such keys can be: the rest stays unread.
+    ``within`` is a condition on the table that bounds where such keys can be: the rest stays unread. Nearly all keys
+    are new and stand once, which a 64-bit hash shows: only rows whose hash is taken or shared are compared by key. It
+    is a read and an append and removes no file; every declared table has one writer, so nothing comes between the two.
     """
-    with _transaction(rows.sparkSession, write):
-        merge = _target(rows, path).merge(rows.alias("s"), f"({within}) AND {_same_key(table)}")
-        merge.whenNotMatchedInsertAll().execute()
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F  # noqa: N812
+
+    key = list(table.key)
+    hashed = F.xxhash64(*key).alias("hash")
+    marked = rows.select("*", hashed)
+    target = read(rows.sparkSession, path).where(within).select(*key)
+    shared = marked.groupBy("hash").count().where("count > 1").select("hash")
+    taken = marked.select("hash").join(target.select(hashed), "hash", "left_semi")
+    doubtful = shared.union(taken).distinct().persist()
+    try:
+        if doubtful.isEmpty():
+            append(rows, path, write)
+            return
+        nth = F.row_number().over(Window.partitionBy(*key).orderBy(*first_by))
+        several = marked.join(F.broadcast(doubtful), "hash", "left_semi").withColumn("nth", nth).where("nth = 1")
+        missing = several.join(target, key, "left_anti").select(*rows.columns)
+        alone = marked.join(F.broadcast(doubtful), "hash", "left_anti").select(*rows.columns)
+        append(alone.union(missing), path, write)
+    finally:
+        doubtful.unpersist()
 
 
 def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -> None:

@@ -49,8 +49,7 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
     def write(records: "DataFrame", batch_id: int) -> None:
         # What is no event stays in the topic; `ward verify` counts it.
         events = build(records).where("alert_id IS NOT NULL AND sequence IS NOT NULL")
-        once = events.dropDuplicates(list(ALERT_EVENT.key))
         path = config.data.table(ALERT_EVENT)
-        delta.insert_missing(once, ALERT_EVENT, path, identity("alert_event", batch_id))
+        delta.insert_missing(events, ALERT_EVENT, path, identity("alert_event", batch_id), first_by=("emitted_at",))
 
     return write

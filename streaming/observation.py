@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.pipeline import Flow
+from lakehouse.table import Table
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
 from lakehouse.topics import CLINICAL_RESOURCE
 from lakehouse.transforms import message, observation
@@ -27,28 +28,22 @@ if TYPE_CHECKING:
 MAX_BYTES = "24m"
 """A batch's bound on bronze bytes (compressed): about 150,000 messages, which a 2 GiB heap takes with room."""
 
-DENSE_KEYS = 500
-"""A minute with this many touched (patient, code) keys is replaced as a whole; one with fewer is mended key by key.
-Replacing costs the same however many keys it has; mending grows with them. Both give the same rows."""
+DENSE_ROWS = 1_000
+"""A minute with so many of a batch's values is dense: its values are written apart from the stragglers, so that a file
+spans few minutes and later batches leave it unread; and its statistics are replaced as a whole, which costs the same
+however many keys it has, instead of key by key. Either way gives the same rows."""
 
 _MINUTE = timedelta(minutes=1)
-_HOUR = timedelta(hours=1)
+_COORDINATES = ("topic", "partition", "offset")
+_MINUTE_COLUMNS = tuple(column.name for column in VITAL_SIGN_MINUTE.columns)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Which kinds of rows a batch holds, and the hours in which its observations were made."""
+    """What a batch holds: ``dense`` and ``sparse`` are the minutes of its good values, ``bad`` of quarantined ones."""
 
-    good: bool
-    bad: bool
     dead: bool
-    hours: tuple[datetime, ...]
-
-
-@dataclass(frozen=True)
-class Minutes:
-    """The minutes that a batch touches, by how their statistics are best derived anew."""
-
+    bad: tuple[datetime, ...]
     dense: tuple[datetime, ...]
     sparse: tuple[datetime, ...]
 
@@ -93,51 +88,52 @@ def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Wri
     data, batch = config.data, _batch(rows)
     if batch.dead:
         delta.append(observation.dead_letters(rows), data.table(DEAD_LETTER), identity("dead_letter"))
-    near = delta.within("t.observed_at", batch.hours, _HOUR)
     if batch.bad:
-        bad, path = observation.once(observation.quarantined(rows)), data.table(OBSERVATION_QUARANTINE)
-        delta.insert_missing(bad, OBSERVATION_QUARANTINE, path, identity("quarantine"), near)
-    if batch.good:
-        good = observation.accepted(rows)
-        delta.insert_missing(
-            observation.once(good), OBSERVATION, data.table(OBSERVATION), identity("observation"), near
-        )
-        derive_minutes(good, config, identity)
+        insert(observation.quarantined(rows), OBSERVATION_QUARANTINE, batch.bad, config, identity("quarantine"))
+    good = observation.accepted(rows)
+    for name, minutes in (("dense", batch.dense), ("sparse", batch.sparse)):
+        if minutes:
+            insert(good.where(_in(minutes)), OBSERVATION, minutes, config, identity(f"observation/{name}"))
+    if batch.dense:
+        replace_minutes(good.sparkSession, batch.dense, config, identity("minute/dense"))
+    if batch.sparse:
+        mend_minutes(good.where(_in(batch.sparse)), batch.sparse, config, identity("minute/sparse"))
 
 
-def derive_minutes(observations: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
-    """Derive anew exactly the minutes that these observations touch, from all versions that silver has of them."""
+def insert(
+    values: "DataFrame", table: Table, minutes: tuple[datetime, ...], config: StreamConfig, write: Write
+) -> None:
+    """Add the values of these minutes that the table has not; of equal ones, the first that bronze has."""
+    near = delta.within("observed_at", minutes, _MINUTE)
+    delta.insert_missing(values, table, config.data.table(table), write, first_by=_COORDINATES, within=near)
+
+
+def replace_minutes(spark: "SparkSession", minutes: tuple[datetime, ...], config: StreamConfig, write: Write) -> None:
+    """Derive every statistic of these minutes anew, from all versions that silver has of their values."""
+    silver = delta.read(spark, config.data.table(OBSERVATION))
+    derived = vital_sign_minute(silver.where(delta.within("observed_at", minutes, _MINUTE)))
+    place = delta.within("minute", minutes, _MINUTE)
+    delta.replace_where(derived.select(*_MINUTE_COLUMNS), config.data.table(VITAL_SIGN_MINUTE), place, write)
+
+
+def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, write: Write) -> None:
+    """Derive the statistics anew that these values touch, key by key; one without a value left has no row."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    keys = observations.where("value IS NOT NULL").select(
-        "patient_id", "code", F.date_trunc("minute", "observed_at").alias("minute")
-    )
-    touched = keys.distinct().persist()
+    minute, key = F.date_trunc("minute", "observed_at"), list(VITAL_SIGN_MINUTE.key)
+    touched = values.where("value IS NOT NULL").withColumn("minute", minute).select(*key).distinct().persist()
     try:
-        minutes = _minutes(touched)
-        path = config.data.table(VITAL_SIGN_MINUTE)
-        silver = delta.read(observations.sparkSession, config.data.table(OBSERVATION))
-        columns = [column.name for column in VITAL_SIGN_MINUTE.columns]
-        if minutes.dense:
-            whole = vital_sign_minute(silver.where(delta.within("observed_at", minutes.dense, _MINUTE)))
-            place = delta.within("minute", minutes.dense, _MINUTE)
-            delta.replace_where(whole.select(*columns), path, place, identity("minute/dense"))
-        if minutes.sparse:
-            late = touched.where(F.col("minute").isin(list(minutes.sparse)))
-            of_minutes = silver.where(delta.within("observed_at", minutes.sparse, _MINUTE)).withColumn(
-                "minute", F.date_trunc("minute", "observed_at")
-            )
-            of_keys = of_minutes.join(F.broadcast(late), ["patient_id", "code", "minute"], "left_semi")
-            derived = late.join(vital_sign_minute(of_keys), ["patient_id", "code", "minute"], "left")
-            near = delta.within("t.minute", minutes.sparse, _MINUTE)
-            delta.replace_keys(
-                derived.select(*columns),
-                VITAL_SIGN_MINUTE,
-                path,
-                identity("minute/sparse"),
-                gone="s.`count` IS NULL",
-                within=near,
-            )
+        silver = delta.read(values.sparkSession, config.data.table(OBSERVATION))
+        near = silver.where(delta.within("observed_at", minutes, _MINUTE)).withColumn("minute", minute)
+        derived = touched.join(vital_sign_minute(near.join(touched, key, "left_semi")), key, "left")
+        delta.replace_keys(
+            derived.select(*_MINUTE_COLUMNS),
+            VITAL_SIGN_MINUTE,
+            config.data.table(VITAL_SIGN_MINUTE),
+            write,
+            gone="s.`count` IS NULL",
+            within=delta.within("t.minute", minutes, _MINUTE),
+        )
     finally:
         touched.unpersist()
 
@@ -150,22 +146,20 @@ def _batch(rows: "DataFrame") -> Batch:
         "CASE WHEN dead_letter_reason IS NOT NULL THEN 'dead'"
         " WHEN size(failed_constraints) > 0 THEN 'bad' ELSE 'good' END"
     )
-    hour = F.unix_seconds(F.date_trunc("hour", "observed_at"))
-    found = rows.groupBy(kind.alias("kind"), hour.alias("hour")).count().collect()
-    kinds = {row["kind"] for row in found}
-    hours = {row["hour"] for row in found if row["kind"] != "dead"}
-    return Batch("good" in kinds, "bad" in kinds, "dead" in kinds, tuple(_utc(hour) for hour in sorted(hours)))
+    minute = F.unix_seconds(F.date_trunc("minute", "observed_at"))
+    found = rows.groupBy(kind.alias("kind"), minute.alias("minute")).count().collect()
 
+    def minutes(kind: str, dense: bool | None = None) -> tuple[datetime, ...]:
+        of_kind = (row for row in found if row["kind"] == kind)
+        wanted = (row for row in of_kind if dense is None or (row["count"] >= DENSE_ROWS) is dense)
+        return tuple(sorted(datetime.fromtimestamp(row["minute"], UTC) for row in wanted))
 
-def _minutes(touched: "DataFrame") -> Minutes:
-    from pyspark.sql import functions as F  # noqa: N812
-
-    counts = touched.groupBy(F.unix_seconds("minute").alias("at")).count().collect()
-    return Minutes(
-        dense=tuple(sorted(_utc(row["at"]) for row in counts if row["count"] >= DENSE_KEYS)),
-        sparse=tuple(sorted(_utc(row["at"]) for row in counts if row["count"] < DENSE_KEYS)),
+    return Batch(
+        any(row["kind"] == "dead" for row in found), minutes("bad"), minutes("good", True), minutes("good", False)
     )
 
 
-def _utc(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _in(minutes: tuple[datetime, ...]) -> str:
+    """Exactly the values of these minutes."""
+    starts = ", ".join(str(int(minute.timestamp())) for minute in minutes)
+    return f"unix_seconds(date_trunc('minute', observed_at)) IN ({starts})"

@@ -108,12 +108,13 @@ def progress_record(event: dict[str, Any], now: datetime) -> progress.Record:
 
 
 def _lag(sources: list[dict[str, Any]]) -> int | None:
-    """Records that were there and not yet read when the batch was planned; None for a source that does not say."""
-    behind = [source.get("metrics", {}).get("avgOffsetsBehindLatest") for source in sources]
-    counts = [source.get("metrics", {}).get("numFilesOutstanding") for source in sources]
-    if any(value is not None for value in behind):
-        return sum(_offsets_behind(source) for source in sources)
-    return sum(int(value) for value in counts if value is not None) if any(counts) else None
+    """Records that were there and not read yet when the batch was planned; None for a source that does not say.
+
+    Kafka says it in offsets. Delta counts the files it left for later: none of them means no records either.
+    """
+    if all("numFilesOutstanding" in source.get("metrics", {}) for source in sources):
+        return 0 if all(int(source["metrics"]["numFilesOutstanding"]) == 0 for source in sources) else None
+    return sum(_offsets_behind(source) for source in sources)
 
 
 def _offsets_behind(source: dict[str, Any]) -> int:

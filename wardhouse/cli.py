@@ -2,7 +2,26 @@
 
 import typer
 
-from wardhouse.commands import broker, docs, plan, stream, verify
+from wardhouse.commands import (
+    airflow,
+    alerts,
+    broker,
+    dashboard,
+    dbt,
+    docs,
+    gateway,
+    limits,
+    plan,
+    quality,
+    replay,
+    router,
+    rules,
+    simulate,
+    status,
+    stream,
+    up,
+    verify,
+)
 
 app = typer.Typer(
     name="ward",
@@ -12,13 +31,34 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_WHOLE = "The whole"
+_COMPONENTS = "Components"
+_WARD = "On the ward"
+_DATA = "Data"
 
-app.command("broker")(broker.broker)
-app.command("stream")(stream.stream)
-app.command("verify")(verify.verify)
-app.command("plan")(plan.plan)
-app.command("apply")(plan.apply)
-app.command("docs")(docs.docs)
+app.command("up", rich_help_panel=_WHOLE)(up.up)
+app.command("status", rich_help_panel=_WHOLE)(status.status)
+app.command("verify", rich_help_panel=_WHOLE)(verify.verify)
+app.command("plan", rich_help_panel=_WHOLE)(plan.plan)
+app.command("apply", rich_help_panel=_WHOLE)(plan.apply)
+
+app.command("broker", rich_help_panel=_COMPONENTS)(broker.broker)
+app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
+app.command("router", rich_help_panel=_COMPONENTS)(router.router)
+app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
+app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
+app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
+app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)
+
+app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
+app.add_typer(limits.app, name="limits", rich_help_panel=_WARD)
+app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
+
+app.command("replay", rich_help_panel=_DATA)(replay.replay)
+app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
+# Everything after `ward dbt` is dbt's own.
+app.command("dbt", rich_help_panel=_DATA, context_settings=dbt.CONTEXT)(dbt.dbt)
+app.command("docs", rich_help_panel=_DATA)(docs.docs)
 
 
 def main() -> None:

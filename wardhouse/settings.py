@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.datadir import DataDir
@@ -25,6 +25,12 @@ class Settings(BaseSettings):
     """Folder that set-up filled: ``spark`` and ``kafka`` below it."""
     topic_names: dict[str, str] = {}
     """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""
+
+    @field_validator("jars")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        # The broker runs in a folder of its own.
+        return path.resolve()
 
     def topic(self, topic: Topic) -> str:
         """The name under which this site keeps a declared topic."""

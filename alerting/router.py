@@ -1,0 +1,419 @@
+"""The router: ``alert.evaluations`` in, ``alerts`` and ``alert.state`` out, as one member of a Kafka consumer group.
+
+For each batch of records: the patients' new states are written and acknowledged, then their transitions, and every few
+seconds the offsets are committed. A state carries its transitions (alerting/state.py), so a router that is killed at
+any point leaves a successor that sends the same bytes again or nothing: readers of ``alerts`` drop repeats by alert_id
+and sequence. Kafka transactions would do without the repeats, but cost some five round trips for each batch with a
+transition, and every reader would have to ask for read_committed.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    KafkaError,
+    KafkaTimeoutError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+
+from alerting.compacted import from_beginning, until_end
+from alerting.engine import Engine
+from alerting.evaluation import EvaluationError
+from alerting.lifecycle import Event
+from alerting.limits import LimitError
+from alerting.limits import decode as decode_limits
+from alerting.pack import Pack
+from alerting.state import PatientState, StateError, decode, encode, encode_event
+from lakehouse import progress, topics
+from lakehouse.topics import MAX_RECORD_BYTES
+
+GROUP = "ward-router"
+
+_BATCH_RECORDS = 2_000
+"""Records a poll returns at most: two seconds of the usual load, so that a backlog is taken in large steps."""
+_PACE_S = 0.006
+"""Rest between polls. What arrives meanwhile comes in one fetch: it bounds the router to some 150 polls a second, and
+costs an alert 3 ms at the median."""
+_POLL_MS = 500
+_COMMIT_EVERY_S = 5.0
+"""A successor reads again what came since the last commit: seconds of records, handled in a fraction of a second."""
+_ANSWER_S = 5.0
+"""How long the broker may take before the router says that it is away."""
+_DELIVERY_TIMEOUT_MS = 3_600_000
+"""An hour: what was decided waits for a broker that is away. After it the router ends with an error, and its successor
+sends what the state topic's outbox holds."""
+_SESSION_MS = 10_000
+"""How long the partitions of a router that is gone for good stay without one."""
+_STARTUP_MS = 30_000
+
+
+class RouterError(RuntimeError):
+    """The router cannot go on; the text says what to do."""
+
+
+class _StoppedError(Exception):
+    """Asked to stop while the broker is away: what was decided and not sent is decided again at the next start."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """What the site calls the topics that the router uses."""
+
+    evaluations: str = topics.ALERT_EVALUATIONS.name
+    commands: str = topics.ALERT_COMMAND.name
+    limits: str = topics.ALERT_LIMIT.name
+    state: str = topics.ALERT_STATE.name
+    alerts: str = topics.ALERTS.name
+
+    @classmethod
+    def of(cls, names: Mapping[str, str]) -> "Topics":
+        """From the site's names by declared name."""
+        declared = asdict(cls())
+        return cls(**{field: names.get(name, name) for field, name in declared.items()})
+
+
+def run(
+    *,
+    bootstrap_servers: str,
+    topics: Topics,
+    pack: Pack,
+    progress_file: Path,
+    stop: threading.Event,
+    on_ready: Callable[[], None],
+    show: Callable[[Event], None] | None = None,
+    say: Callable[[str], None],
+    group: str = GROUP,
+    member: str | None = None,
+) -> None:
+    """Route alerts until ``stop`` is set.
+
+    ``on_ready`` is called once, when partitions are assigned and their patients' states restored. ``show`` gets every
+    transition once it is acknowledged, ``say`` a line for a person now and then. Raises RouterError where no broker
+    answers at the start, or where a decided alert could not be delivered in the end.
+
+    ``member`` names this router among those of its group (Kafka's static membership): the next one of that name takes
+    its partitions over at once, and not only when Kafka has noticed that it is gone.
+    """
+    try:
+        with closing(_Kafka(bootstrap_servers, topics, group, member)) as kafka:
+            _Router(kafka, topics, pack, progress_file, stop, on_ready, show, say).run()
+    except _StoppedError:
+        say("stopped while Kafka was away: what was not sent is decided again at the next start")
+    except KafkaError as error:
+        raise RouterError(f"Kafka at {bootstrap_servers}: {error}") from error
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes that partitions were assigned. It runs on the client's own thread: the work is done between polls."""
+
+    def __init__(self) -> None:
+        self.fresh = threading.Event()
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing to save: state and offsets in Kafka belong together at any time."""
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
+        self.fresh.set()
+
+
+class _Kafka:
+    """The clients, connected."""
+
+    def __init__(self, bootstrap_servers: str, topics: Topics, group: str, member: str | None) -> None:
+        self.common: dict[str, Any] = {
+            "bootstrap_servers": bootstrap_servers.split(","),
+            "bootstrap_timeout_ms": _STARTUP_MS,
+            "client_id": "ward-router",
+            "allow_auto_create_topics": False,
+            # The default of 30 s would keep the router idle long after its broker is back.
+            "reconnect_backoff_max_ms": 1_000,
+            "metrics_enabled": False,
+        }
+        self.assignment = _Assignment()
+        try:
+            self.consumer = KafkaConsumer(
+                group_id=group,
+                group_instance_id=member,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=_BATCH_RECORDS,
+                max_partition_fetch_bytes=MAX_RECORD_BYTES,
+                session_timeout_ms=_SESSION_MS,
+                **self.common,
+            )
+        except KafkaError as error:
+            raise RouterError(
+                f"no Kafka broker answers at {bootstrap_servers}:"
+                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
+            ) from error
+        missing = [name for name in asdict(topics).values() if not self.consumer.partitions_for_topic(name)]
+        if missing:
+            self.consumer.close()
+            raise RouterError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
+        self.consumer.subscribe([topics.evaluations, topics.commands], listener=self.assignment)
+        self.producer = KafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            # Every batch is flushed; the linger only keeps its first record from leaving alone.
+            linger_ms=5,
+            batch_size=256 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+            delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
+            **self.common,
+        )
+
+    def whole(self, topic: str) -> KafkaConsumer:
+        """A consumer of every partition of a topic from its beginning, outside the group."""
+        return from_beginning(topic, self.common)
+
+    def close(self) -> None:
+        """Leave the group and let go of the connections."""
+        self.producer.close(timeout=1.0)
+        self.consumer.close()
+
+
+class _LimitFollower(threading.Thread):
+    """Reads ``alert.limit`` whole and then follows it. What it finds waits in ``found`` for the router."""
+
+    def __init__(self, consumer: KafkaConsumer, stop: threading.Event) -> None:
+        super().__init__(name="alert-limit", daemon=True)
+        self._consumer = consumer
+        self._stop_asked = stop
+        self._ended = threading.Event()
+        self.found: queue.SimpleQueue[tuple[bytes | None, bytes | None]] = queue.SimpleQueue()
+
+    def read_whole(self) -> None:
+        """Read what there is now."""
+        for record in until_end(self._consumer, self._stop_asked):
+            self.found.put((record.key, record.value))
+
+    def run(self) -> None:
+        while not (self._stop_asked.is_set() or self._ended.is_set()):
+            try:
+                for records in self._consumer.poll(timeout_ms=_POLL_MS).values():
+                    for record in records:
+                        self.found.put((record.key, record.value))
+            except KafkaError:
+                # The main loop says that the broker is away; here it is only waited for.
+                self._ended.wait(1.0)
+
+    def close(self) -> None:
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+        self._consumer.close()
+
+
+class _Router:
+    def __init__(
+        self,
+        kafka: _Kafka,
+        topics: Topics,
+        pack: Pack,
+        progress_file: Path,
+        stop: threading.Event,
+        on_ready: Callable[[], None],
+        show: Callable[[Event], None] | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._kafka = kafka
+        self._topics = topics
+        self._progress_file = progress_file
+        self._stop = stop
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._show = show
+        self._say = say
+        self._engine = Engine(pack)
+        self._ignored_commands = 0
+        self._away = False
+        self._since = time.monotonic()
+        self._records_before = 0
+
+    def run(self) -> None:
+        with closing(_LimitFollower(self._kafka.whole(self._topics.limits), self._stop)) as follower:
+            follower.read_whole()
+            follower.start()
+            while not self._stop.is_set():
+                batch = self._poll()
+                if self._kafka.assignment.fresh.is_set():
+                    self._restore()
+                self._take_limits(follower)
+                self._handle(batch)
+                if time.monotonic() - self._since >= _COMMIT_EVERY_S:
+                    self._commit()
+                    self._report()
+                if sum(map(len, batch.values())) < _BATCH_RECORDS:
+                    self._stop.wait(_PACE_S)
+            if not self._away:
+                self._commit()
+            self._report()
+
+    def _poll(self) -> dict[TopicPartition, list[Any]]:
+        try:
+            return dict(self._kafka.consumer.poll(timeout_ms=_POLL_MS))
+        except FencedInstanceIdError as error:
+            raise RouterError("another router of the same member name has taken over: stop one of them") from error
+        except KafkaError as error:
+            self._is_away(error)
+            self._stop.wait(0.5)
+            return {}
+
+    def _take_limits(self, follower: _LimitFollower) -> None:
+        while not follower.found.empty():
+            try:
+                self._engine.limit(*decode_limits(*follower.found.get()))
+            except LimitError as error:
+                self._say(f"a patient's own limits are not in force: {error}")
+
+    def _handle(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
+        apply = self._engine.apply
+        for place, records in batch.items():
+            if place.topic == self._topics.commands:
+                self._ignore(records)
+                continue
+            for record in records:
+                try:
+                    apply(place.partition, record.offset, record.key, record.value)
+                except EvaluationError as error:
+                    if self._engine.counts.rejected == 1:
+                        where = f"{place.topic} {place.partition} {record.offset}"
+                        self._say(f"not an evaluation, left out: {where}: {error} (said once, counted as rejected)")
+        moved = self._engine.take_moved()
+        if moved:
+            self._write(moved)
+
+    def _ignore(self, records: list[Any]) -> None:
+        if not self._ignored_commands:
+            self._say("commands on alerts are not supported yet; left out (said once)")
+        self._ignored_commands += len(records)
+
+    def _write(self, moved: list[tuple[bytes, PatientState]]) -> None:
+        self._send(self._topics.state, [(key, encode(state)) for key, state in moved])
+        self._send(self._topics.alerts, [(key, encode_event(event)) for key, state in moved for event in state.outbox])
+        if self._show is not None:
+            for _, state in moved:
+                for event in state.outbox:
+                    self._show(event)
+
+    def _send(self, topic: str, records: list[tuple[bytes, bytes]]) -> None:
+        """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and _StoppedError."""
+        producer = self._kafka.producer
+        futures = [producer.send(topic, key=key, value=value) for key, value in records]
+        while futures:
+            try:
+                producer.flush(timeout=_ANSWER_S)
+                for future in futures:
+                    future.get(timeout=_ANSWER_S)
+                break
+            except KafkaTimeoutError as error:
+                if any(future.is_done and future.exception is not None for future in futures):
+                    raise
+                self._is_away(error)
+                if self._stop.is_set():
+                    raise _StoppedError from error
+
+    def _restore(self) -> None:
+        """Take the state of every patient from Kafka, and send again what a predecessor may not have sent."""
+        self._kafka.assignment.fresh.clear()
+        while not self._stop.is_set():
+            try:
+                states = list(self._states())
+                committed = self._committed()
+                break
+            except KafkaError as error:
+                self._is_away(error)
+                self._stop.wait(0.5)
+        else:
+            return
+        self._engine.restore(states)
+        unsure = [
+            state
+            for state in states
+            if state.outbox and state.partition in committed and state.offset >= committed[state.partition]
+        ]
+        self._send(
+            self._topics.alerts,
+            [(state.patient_id.encode(), encode_event(event)) for state in unsure for event in state.outbox],
+        )
+        if self._on_ready is not None:
+            on_ready, self._on_ready = self._on_ready, None
+            on_ready()
+
+    def _states(self) -> Iterator[PatientState]:
+        newest: dict[bytes, bytes | None] = {}
+        with closing(self._kafka.whole(self._topics.state)) as consumer:
+            for record in until_end(consumer, self._stop):
+                newest[record.key] = record.value
+        for value in newest.values():
+            if value is not None:
+                try:
+                    yield decode(value)
+                except StateError as error:
+                    raise RouterError(f"topic {self._topics.state}: {error}") from error
+
+    def _committed(self) -> dict[int, int]:
+        places = [place for place in self._kafka.consumer.assignment() if place.topic == self._topics.evaluations]
+        return {place.partition: self._kafka.consumer.committed(place) or 0 for place in places}
+
+    def _commit(self) -> None:
+        self._send(self._topics.state, [(key, encode(state)) for key, state in self._engine.take_touched()])
+        try:
+            self._kafka.consumer.commit(timeout_ms=int(_ANSWER_S * 1000))
+        except (
+            CommitFailedError,
+            FencedInstanceIdError,
+            IllegalGenerationError,
+            RebalanceInProgressError,
+            UnknownMemberIdError,
+        ):
+            # The partitions are about to be assigned anew; whoever gets them starts at the last commit.
+            return
+        except KafkaError as error:
+            self._is_away(error)
+            return
+        self._is_back()
+
+    def _report(self) -> None:
+        now, counts = time.monotonic(), self._engine.counts
+        places = [place for place in self._kafka.consumer.assignment() if place.topic == self._topics.evaluations]
+        progress.append(
+            self._progress_file,
+            {
+                "at": datetime.now(UTC).isoformat(),
+                "rate": round((counts.records - self._records_before) / max(now - self._since, 0.001), 1),
+                "lag": sum(_lag(self._kafka.consumer, place) for place in places),
+                "open": self._engine.open_alerts({place.partition for place in places}),
+                **asdict(counts),
+                "commands_ignored": self._ignored_commands,
+                "cpu_s": round(time.process_time(), 2),
+            },
+        )
+        self._since, self._records_before = now, counts.records
+
+    def _is_away(self, error: Exception) -> None:
+        if not self._away:
+            self._away = True
+            self._say(f"no answer from Kafka, trying on; nothing is lost meanwhile ({type(error).__name__})")
+
+    def _is_back(self) -> None:
+        if self._away:
+            self._away = False
+            self._say("Kafka answers again")
+
+
+def _lag(consumer: KafkaConsumer, place: TopicPartition) -> int:
+    end = consumer.highwater(place)
+    position = consumer.position(place, timeout_ms=100)
+    return 0 if end is None or position is None else max(end - position, 0)

@@ -1,0 +1,1 @@
+"""Rule packs, one YAML file each, read by :mod:`alerting.pack`."""

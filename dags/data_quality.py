@@ -1,0 +1,47 @@
+"""Hold every table against what it promises, each hour and whenever a batch has changed a table.
+
+A broken rule fails the run; the results are rows of quality.validation_result. The data dir is WARD_DATA_DIR of the
+workers' environment.
+"""
+
+from datetime import UTC, datetime
+
+from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
+from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, DeltaTriggerTimetable, Param  # noqa: TID253
+
+from lakehouse.pipeline import flow_named
+
+FLOW = flow_named("data_quality")
+
+with DAG(
+    dag_id=FLOW.name,
+    description="Great Expectations over every table",
+    doc_md=__doc__,
+    schedule=AssetOrTimeSchedule(
+        timetable=DeltaTriggerTimetable(FLOW.trigger),
+        assets=AssetAny(*(Asset(table) for table in FLOW.reads)),
+    ),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"owner": FLOW.owner},
+    params={
+        "live": Param(
+            True, type="boolean", description="The stream is meant to run: an old or thin intake is a fault."
+        ),
+        "hours": Param(26, type="integer", minimum=1, description="Rows this recent are checked."),
+    },
+    tags=[FLOW.owner],
+):
+    BashOperator(
+        task_id="check_tables",
+        # Values come by the environment, never spliced into the command: a run id is free text.
+        bash_command='ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
+        env={
+            "LIVE": "{{ '--live' if params.live else '--no-live' }}",
+            "HOURS": "{{ params.hours }}",
+            "RUN_ID": "{{ run_id }}",
+        },
+        append_env=True,
+        outlets=[Asset(table) for table in FLOW.writes],
+    )

@@ -1,0 +1,58 @@
+"""What every test may use: a folder of its own, the shared example data where it is there, and a real broker."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse.datadir import DataDir
+from lakehouse.topics import TOPICS
+from wardhouse.broker import Broker
+from wardhouse.settings import Settings
+from wardhouse.topics import ensure
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDir:
+    """An empty data dir."""
+    return DataDir(tmp_path / "ward")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets; each test that needs it has a twin on a small generated fixture."""
+    place = os.environ.get("WARD_SHARED_DATA")
+    if place is None:
+        pytest.skip("WARD_SHARED_DATA does not name a folder of public data sets")
+    return Path(place)
+
+
+@pytest.fixture(scope="session")
+def jars() -> Path:
+    """The folder that set-up filled."""
+    return Settings().jars.resolve()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, jars: Path) -> Iterator[str]:
+    """Bootstrap servers of a real broker, one for all tests: each takes topics of its own by ``topics``."""
+    with Broker(DataDir(tmp_path_factory.mktemp("broker")), jars) as running:
+        yield running.address
+
+
+_runs = itertools.count()
+
+
+@pytest.fixture
+def topics(broker: str) -> Callable[[], dict[str, str]]:
+    """Call it for a fresh set of every declared topic: their names on the broker by declared name."""
+
+    def make() -> dict[str, str]:
+        run = next(_runs)
+        names = {topic.name: f"{topic.name}.{run}" for topic in TOPICS}
+        ensure(broker, TOPICS, names)
+        return names
+
+    return make

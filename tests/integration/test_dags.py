@@ -1,0 +1,183 @@
+"""The DAGs as Airflow sees them, and each run over real Delta tables by Airflow's own commands."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lakehouse.datadir import DataDir
+from lakehouse.table import Table
+from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
+from wardhouse.commands import airflow
+from wardhouse.settings import Settings
+
+BIN = Path(sys.executable).parent
+AT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+"""Within the hours that the DAG checks: Airflow's clock is the real one."""
+
+DESCRIBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(sys.argv[1])
+names = lambda assets: sorted(asset.name for asset in assets)
+print("DAGS " + json.dumps({
+    "errors": bag.import_errors,
+    "spark": "pyspark" in sys.modules,
+    "dags": {
+        dag.dag_id: {
+            "assets": names(dag.timetable.asset_condition.objects),
+            "tasks": {
+                task.task_id: {
+                    "runs": task.bash_command,
+                    "reads": names(task.inlets),
+                    "writes": names(task.outlets),
+                    "then": sorted(task.downstream_task_ids),
+                }
+                for task in dag.tasks
+            },
+        }
+        for dag in bag.dags.values()
+    },
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> tuple[DataDir, dict[str, str]]:
+    """A data dir with an Airflow home whose database is made, and the environment of its processes."""
+    data = DataDir(tmp_path_factory.mktemp("ward"))
+    environment = {**os.environ, **airflow.environment(data, Settings(), port=1)}
+    subprocess.run([BIN / "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
+    return data, environment
+
+
+def arrow_type(ddl: str):
+    import pyarrow as pa
+
+    return {
+        "STRING": pa.string(),
+        "INT": pa.int32(),
+        "BIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "BINARY": pa.binary(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "ARRAY<STRING>": pa.list_(pa.string()),
+    }[ddl]
+
+
+def write(data: DataDir, table: Table, rows: list[dict]) -> None:
+    import deltalake
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in table.columns])
+    deltalake.write_deltalake(data.table(table), pa.Table.from_pylist(rows, schema=schema), mode="append")
+
+
+def observation(number: int, value: float) -> dict:
+    return {
+        "observation_id": number.to_bytes(16, "big"),
+        "version": b"v" * 16,
+        "patient_id": "mrn/1",
+        "device_id": "monitor-1",
+        "source": "monitor",
+        "code": "8867-4",
+        "value": value,
+        "unit": "/min",
+        "status": "final",
+        "observed_at": AT,
+        "received_at": AT,
+        "recorded_at": AT,
+        "recorded_at_inferred": False,
+        "source_value": value,
+        "message_id": f"m{number}",
+        "values_in_message": 1,
+        "topic": "vitals",
+        "partition": 0,
+        "offset": number,
+    }
+
+
+def run_dag(environment: dict[str, str], dag_id: str, conf: dict) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "airflow", "dags", "test", dag_id, "--conf", json.dumps(conf)]
+    return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
+    _, environment = home
+    described = subprocess.run(
+        [sys.executable, "-c", DESCRIBE, airflow.DAGS], env=environment, text=True, check=True, capture_output=True
+    )
+
+    line = next(line for line in described.stdout.splitlines() if line.startswith("DAGS "))
+    assert json.loads(line.removeprefix("DAGS ")) == {
+        "errors": {},
+        "spark": False,
+        "dags": {
+            "data_quality": {
+                "assets": [
+                    "bronze.device_message",
+                    "gold.alert_event",
+                    "gold.vital_sign_minute",
+                    "silver.observation",
+                    "silver.observation_quarantine",
+                ],
+                "tasks": {
+                    "check_tables": {
+                        "runs": 'ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
+                        "reads": [],
+                        "writes": ["quality.validation_result"],
+                        "then": [],
+                    }
+                },
+            },
+            "cohorts": {
+                "assets": ["silver.observation"],
+                "tasks": {
+                    "build_models": {
+                        "runs": "ward dbt build",
+                        "reads": ["silver.observation"],
+                        "writes": ["mart.vital_sign_hourly"],
+                        "then": [],
+                    }
+                },
+            },
+        },
+    }
+
+
+def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log(home):
+    data, environment = home
+
+    ran = run_dag(environment, "cohorts", {})
+
+    assert ran.returncode == 1, ran.stdout
+    assert f"ward: silver.observation is not in {data.root} yet" in ran.stdout
+
+
+def test_each_dag_runs_over_real_tables(home):
+    import deltalake
+
+    data, environment = home
+    for table in TABLES:
+        write(data, table, [])
+    write(data, OBSERVATION, [observation(1, 80.0), observation(2, 90.0)])
+    write(data, DEVICE_MESSAGE, [{"topic": "vitals", "partition": 0, "offset": 1, "received_at": AT, "value": b"{}"}])
+
+    quality = run_dag(environment, "data_quality", {"live": False})
+    cohorts = run_dag(environment, "cohorts", {})
+
+    assert quality.returncode == 0, quality.stdout
+    assert cohorts.returncode == 0, cohorts.stdout
+    results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
+    assert {row["success"] for row in results} == {True}
+    assert {row["table_name"] for row in results} >= {"bronze.device_message", "silver.observation"}
+    hourly = deltalake.DeltaTable(data.table_root / "mart" / "vital_sign_hourly").to_pyarrow_table().to_pylist()
+    assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
+        ("mrn/1", AT.replace(minute=0, second=0), 2, 85.0)
+    ]

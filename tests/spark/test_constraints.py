@@ -1,0 +1,117 @@
+"""One declaration of a constraint: quarantine, Delta CHECK and plain SQL give one verdict."""
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lakehouse import delta
+from lakehouse.delta import Write
+from lakehouse.render import failed_constraints, first_fault, schema
+from lakehouse.table import Table
+from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from tests.fixtures.vitals import NOW
+
+VALUES: dict[str, Any] = {
+    "STRING": "text", "INT": 1, "BIGINT": 1, "DOUBLE": 1.0, "BOOLEAN": False, "BINARY": b"0" * 16, "TIMESTAMP": NOW,
+}  # fmt: skip
+MINUTE = NOW.replace(second=0)
+
+GOOD = {
+    OBSERVATION: {
+        "code": "8867-4",
+        "value": 72.0,
+        "value_code": None,
+        "unit": "/min",
+        "status": "final",
+        "source_value": 72.0,
+    },
+    VITAL_SIGN_MINUTE: {"minute": MINUTE, "min": 1.0, "mean": 1.5, "max": 2.0},
+    ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
+}
+BAD = {
+    OBSERVATION: {
+        "unknown_status": {"status": None},
+        "unknown_code": {"code": "0-0"},
+        "missing_value": {"value": None},
+        "not_finite": {"value": math.inf},
+        "sensor_disconnected": {"value": 0.0, "source_value": 0.0},
+        "unknown_unit": {"unit": None},
+        "out_of_range": {"value": 300.0, "source_value": 300.0},
+        "unknown_value_code": {"code": "67775-7", "value": None, "value_code": "X", "unit": None},
+        "clock_ahead": {"observed_at": NOW + timedelta(minutes=5, microseconds=1)},
+        "ambiguous_repeat": {"values_in_message": 2},
+    },
+    VITAL_SIGN_MINUTE: {
+        "empty_minute": {"count": 0},
+        "unordered_statistics": {"mean": 2.1},
+        "not_a_minute": {"minute": MINUTE + timedelta(microseconds=1)},
+    },
+    ALERT_EVENT: {
+        "negative_sequence": {"sequence": -1},
+        "unknown_priority": {"priority": "dire"},
+        "unknown_category": {"category": "odd"},
+    },
+}
+
+
+def row(table: Table, **changes: Any) -> tuple[Any, ...]:
+    usual = {column.name: VALUES[column.type] for column in table.columns}
+    return tuple((usual | GOOD[table] | changes).values())
+
+
+@pytest.fixture(scope="module", params=[OBSERVATION, VITAL_SIGN_MINUTE, ALERT_EVENT], ids=lambda table: table.full_name)
+def made(request, spark, tmp_path_factory):
+    """A declared table with constraints, as Delta has it."""
+    path = tmp_path_factory.mktemp("constraints") / request.param.name
+    delta.create(spark, request.param, path)
+    return request.param, path
+
+
+def test_each_constraint_refuses_one_bad_row_in_delta_under_its_name_as_in_sql(spark, made):
+    table, path = made
+    assert list(BAD[table]) == [constraint.name for constraint in table.constraints]
+    rows = [row(table), *(row(table, **changes) for changes in BAD[table].values())]
+    frame = spark.createDataFrame(rows, schema(table.columns)).coalesce(1)
+
+    # Quarantine and the alert flow: names in SQL.
+    verdicts = frame.selectExpr(failed_constraints(table.constraints), first_fault(table.constraints)).collect()
+    assert [tuple(verdict) for verdict in verdicts] == [([], None), *(([name], name) for name in BAD[table])]
+
+    # Delta.
+    for number, name in enumerate(BAD[table]):
+        bad = spark.createDataFrame([row(table, **BAD[table][name])], schema(table.columns))
+        with pytest.raises(Exception, match=r"DELTA_VIOLATE_CONSTRAINT_WITH_VALUES") as refused:
+            delta.append(bad, path, Write(name, number))
+        assert f"CHECK constraint {name} " in str(refused.value)
+    good = spark.createDataFrame([row(table)], schema(table.columns))
+    delta.append(good, path, Write("good", 0))
+    assert delta.read(spark, path).count() == 1
+
+
+def test_a_missing_value_of_a_column_that_is_never_null_is_refused(spark, made):
+    table, path = made
+    never = [column.name for column in table.columns if not column.nullable][0]
+    bad = spark.createDataFrame([row(table, **{never: None})], schema(table.columns))
+    with pytest.raises(Exception, match=f"NOT NULL constraint violated for column: {never}"):
+        delta.append(bad, path, Write("null", 0))
+
+
+def test_a_constraint_of_observations_answers_true_or_false_whatever_is_null(spark):
+    nullable = [column.name for column in OBSERVATION.columns]
+    rows = [row(OBSERVATION, **{name: None}) for name in nullable]
+    rows += [row(OBSERVATION, **dict.fromkeys(nullable)), row(OBSERVATION, value=math.nan, source_value=None)]
+    frame = spark.createDataFrame(rows, schema(OBSERVATION.columns))
+
+    answers = frame.selectExpr(*(f"({c.sql()}) IS NOT NULL AS {c.name}" for c in OBSERVATION.constraints))
+
+    assert [row.asDict() for row in answers.distinct().collect()] == [{c.name: True for c in OBSERVATION.constraints}]
+
+
+def test_a_clock_that_was_moved_for_privacy_is_not_compared_with_ours(spark):
+    ahead = {"observed_at": datetime(2150, 1, 1, tzinfo=NOW.tzinfo)}
+    rows = [row(OBSERVATION, source=source, **ahead) for source in ("mimic-iii", "mimic-iv", "monitor-csv", "ward")]
+    frame = spark.createDataFrame(rows, schema(OBSERVATION.columns)).coalesce(1)
+    found = frame.selectExpr(f"{failed_constraints(OBSERVATION.constraints)} AS failed").collect()
+    assert [row.failed for row in found] == [[], [], [], ["clock_ahead"]]

@@ -1,0 +1,105 @@
+"""``ward dbt``: dbt over the tables of a data dir.
+
+dbt-spark's session method uses whatever Spark session its process has. So the session is opened here, in the same
+process, with an in-memory catalog in which every Delta table under the data dir is named as its folder is,
+``silver.observation``: the folder stays the only truth. There is no Hive metastore whose paths go stale when a data dir
+is moved, and no Derby database that lets in one process at a time.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.datadir import DataDir
+from lakehouse.tables import TABLES
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+
+SOURCES = tuple(table for table in TABLES if table.layer in ("silver", "gold"))
+"""The declared tables that models may read: dbt_project/models/staging/sources.yml is made from them."""
+
+CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Context settings to register the command with: what it does not know itself is dbt's."""
+
+_WITHOUT_SPARK = ("parse", "ls", "list", "clean", "deps")
+
+
+def dbt(
+    arguments: Annotated[list[str], typer.Argument(help="dbt's own command and options.", metavar="build|test|...")],
+    path: DataDirOption = DEFAULT_DATA_DIR,
+    memory: Annotated[str, typer.Option(help="Java heap.")] = "1g",
+) -> None:
+    """Run dbt over the tables of the data dir: `ward dbt build`, `ward dbt ls --select marts`, ...
+
+    Exit codes are dbt's: 1 where a model or a test fails, 2 where dbt itself cannot go on.
+    """
+    from lakehouse.reader import TableMissingError, open_table
+    from lakehouse.session import SessionError
+    from wardhouse.errors import Failure, failures
+
+    settings, data = Settings(), data_dir(path)
+    with failures(TableMissingError, SessionError):
+        if not (PROJECT / "dbt_project.yml").exists():
+            raise Failure(f"no dbt project in {PROJECT}: `ward dbt` runs from a checkout of the project")
+        os.environ.update(environment(data))
+        if arguments[0] in _WITHOUT_SPARK:
+            raise typer.Exit(invoke(arguments))
+        for table in SOURCES:
+            open_table(data, table)
+        spark = open_session(settings, data, memory)
+    try:
+        code = invoke(arguments)
+    finally:
+        spark.stop()
+    raise typer.Exit(code)
+
+
+def environment(data: DataDir) -> dict[str, str]:
+    """What dbt reads from the environment: where the project is, where its tables, logs and artefacts go."""
+    return {
+        "WARD_DATA_DIR": str(data.root),
+        "DBT_PROJECT_DIR": str(PROJECT),
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "DBT_TARGET_PATH": str(data.root / "dbt" / "target"),
+        "DBT_LOG_PATH": str(data.logs / "dbt"),
+        "DBT_USE_COLORS": str(sys.stdout.isatty()),
+    }
+
+
+def open_session(settings: Settings, data: DataDir, memory: str) -> "SparkSession":
+    """The session of this process, with every Delta table of the data dir in its catalog. Raises SessionError."""
+    from lakehouse.session import build_session
+
+    # Where Spark makes an empty folder for each schema; every table has a place of its own.
+    warehouse = {"spark.sql.warehouse.dir": str(data.root / "dbt" / "warehouse")}
+    spark = build_session("wardhouse-dbt", settings.jars, memory=memory, conf=warehouse)
+    # dbt asks for the session anew with every statement, and Spark warns each time that it has one already.
+    spark.sparkContext.setLogLevel("ERROR")
+    register(spark, data)
+    return spark
+
+
+def register(spark: "SparkSession", data: DataDir) -> None:
+    """Name every Delta table under the data dir in the session's catalog, as LAYER.NAME."""
+    for log in sorted(data.table_root.glob("*/*/_delta_log")):
+        layer, name = log.parts[-3:-1]
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS `{layer}`")
+        spark.sql(f"CREATE TABLE IF NOT EXISTS `{layer}`.`{name}` USING DELTA LOCATION '{log.parent.as_uri()}'")
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run dbt in this process, printing as it goes, and answer its exit code."""
+    from dbt.cli.main import dbtRunner
+
+    result = dbtRunner().invoke(arguments)
+    if result.exception is not None:
+        typer.echo(f"dbt: {result.exception}", err=True)
+        return 2
+    return 0 if result.success else 1

@@ -1,0 +1,86 @@
+"""``ward up``: the live pipeline on this machine, in one command."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wardhouse.settings import DEFAULT_BROKER_PORT, DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """60s, 2m, 1.5h or plain seconds. Raises BadParameter."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise typer.BadParameter(f"{text}: give a time such as 60s, 2m or 1h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def summary_line(report: Mapping[str, Any]) -> str:
+    """What a person wants to know of a run, from its report."""
+    counts = ("messages_sent", "bronze_rows", "observations", "quarantined", "dead_letters", "evaluations")
+    shown = [f"{name.replace('_', ' ')} {report[name]:,}" for name in counts]
+    proven = [f"{name} {report[name]:,}" for name in ("lost", "duplicated") if report[name] is not None]
+    return ", ".join([*shown, f"alerts opened {report['alerts_opened']:,}", *proven])
+
+
+def up(
+    path: DataDirOption = DEFAULT_DATA_DIR,
+    duration: Annotated[
+        str | None, typer.Option(help="End after this time (60s, 2m, 1h), when all that was sent has landed.")
+    ] = None,
+    patients: Annotated[int | None, typer.Option(min=1, help="Simulated patients; 100 if nothing is said.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Messages a second of all patients together; one a patient if not given.")
+    ] = None,
+    faults: Annotated[
+        str | None, typer.Option(help="Faults that the simulator mixes in: none, default, heavy.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write counts, latencies and use of the machine as JSON.")] = None,
+    verify: Annotated[bool, typer.Option(help="With --report: prove that nothing is lost or doubled.")] = True,
+    simulator: Annotated[bool, typer.Option(help="Send simulated patients.")] = True,
+    one_jvm: Annotated[bool, typer.Option("--one-jvm", help="Both Spark applications in one process.")] = False,
+    gateway: Annotated[bool, typer.Option(help="Also the gateway (REST).")] = False,
+    gateway_port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    dashboard: Annotated[bool, typer.Option(help="Also the dashboard.")] = False,
+    airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
+    broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
+) -> None:
+    """Run everything on this machine, until Ctrl-C or the end of --duration; a second Ctrl-C ends it at once."""
+    import orjson
+
+    from wardhouse.errors import Failure, failures
+    from wardhouse.signals import stop_on_signals
+    from wardhouse.terminal import view
+    from wardhouse.up import Options, run
+
+    options = Options(
+        duration_s=seconds(duration) if duration else None,
+        patients=patients,
+        rate=rate,
+        faults=faults,
+        simulator=simulator,
+        one_jvm=one_jvm,
+        gateway=gateway,
+        dashboard=dashboard,
+        airflow=airflow,
+        port=broker_port,
+        gateway_port=gateway_port,
+        report=report,
+        verify=verify,
+    )
+    with failures(OSError):
+        if report is not None and not report.absolute().parent.is_dir():
+            raise Failure(f"cannot write {report}: its folder does not exist")
+        with stop_on_signals() as stop:
+            outcome = run(options, Settings(), data_dir(path), stop, view())
+        if report is not None and outcome.report is not None:
+            report.write_bytes(orjson.dumps(outcome.report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            typer.echo(summary_line(outcome.report))
+            typer.echo(f"report: {report}")
+        if outcome.problems:
+            raise Failure("; ".join(outcome.problems))

@@ -1,0 +1,272 @@
+"""How a data dir's stack stands: components, flows, topics; and whether everything sent has landed.
+
+Read from state files, progress files, checkpoints and the broker, without Spark.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import orjson
+
+from alerting.router import GROUP
+from lakehouse.checkpoint import position
+from lakehouse.datadir import DataDir
+from lakehouse.pipeline import ALERT_EVENT, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
+from lakehouse.progress import Record
+from lakehouse.tables import DEVICE_MESSAGE as BRONZE
+from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, TOPICS, VITALS
+from wardhouse.broker import bootstrap_servers
+from wardhouse.component import State, states
+from wardhouse.errors import Failure
+from wardhouse.settings import Settings
+from wardhouse.topics import Offsets, administration, end_offsets
+
+RATE_WINDOW_S = 60.0
+"""Rates are over the last minute: two batches of the slowest flow."""
+_QUIET_S = 10.0
+"""Evaluations count as complete when none has come for this long: what cannot be parsed has none, so that the count of
+records says nothing, and real-time mode commits its offsets only every few minutes."""
+_LANDING_POLL_S = 1.0
+_DATA_OPERATIONS = frozenset({"STREAMING UPDATE", "WRITE", "MERGE"})
+
+
+class Follower:
+    """Reads a growing file of JSON lines piece by piece: each ``poll`` gives the whole lines that are new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def skip(self) -> None:
+        """Leave out what is there already."""
+        with contextlib.suppress(FileNotFoundError):
+            self._offset = self._path.stat().st_size
+
+    def poll(self) -> Iterator[Record]:
+        """The whole lines since the last call; a line that a killed process left broken is passed over."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                fresh = file.read()
+        except FileNotFoundError:
+            return
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(orjson.JSONDecodeError):
+                yield orjson.loads(line)
+
+
+@dataclass(frozen=True)
+class FlowStatus:
+    """What the progress of one flow says. Rates are records a second, instants aware; None is: it does not say."""
+
+    flow: str
+    application: str
+    at: datetime | None = None
+    records: int = 0
+    rate: float | None = None
+    lag: int | None = None
+    duration_ms: int | None = None
+    idle: bool = False
+    error: str | None = None
+
+
+@dataclass
+class FlowTail:
+    """Keeps one flow's status up to date from its progress lines."""
+
+    flow: Flow
+    records: int = 0
+    batches: tuple[tuple[float, float, int], ...] = ()
+    """End and duration (seconds) and records of the batches within the window."""
+    last: Record | None = None
+    last_batch: Record | None = None
+    error: str | None = None
+
+    def add(self, lines: Iterable[Record]) -> None:
+        """Take further progress lines, oldest first."""
+        for line in lines:
+            self.last = line
+            if "rows" in line:
+                at = datetime.fromisoformat(line["at"]).timestamp()
+                self.records += line["rows"]
+                self.last_batch, self.error = line, None
+                batch = (at, line.get("duration_ms", 0) / 1000, line["rows"])
+                self.batches = tuple(item for item in (*self.batches, batch) if at - item[0] < RATE_WINDOW_S)
+            elif "records" in line:
+                # A component that counts for itself, such as the router: totals, not batches.
+                self.records, self.last_batch = line["records"], line
+            elif line.get("error"):
+                self.error = str(line["error"]).strip().splitlines()[0]
+
+    def status(self, now: datetime) -> FlowStatus:
+        """The flow as of now."""
+        if self.last is None:
+            return FlowStatus(self.flow.name, self.flow.application)
+        batch, at = self.last_batch or {}, datetime.fromisoformat(self.last["at"])
+        told = batch.get("rate") if (now - at).total_seconds() < RATE_WINDOW_S else None
+        return FlowStatus(
+            flow=self.flow.name,
+            application=self.flow.application,
+            at=at,
+            records=self.records,
+            rate=told if "rate" in batch else self._rate(now.timestamp()),
+            lag=0 if self.last.get("idle") else batch.get("lag"),
+            duration_ms=batch.get("duration_ms"),
+            idle=bool(self.last.get("idle")),
+            error=self.error,
+        )
+
+    def _rate(self, now: float) -> float | None:
+        recent = [(end, took, rows) for end, took, rows in self.batches if now - end < RATE_WINDOW_S]
+        if not recent:
+            return None
+        span = now - min(end - took for end, took, _ in recent)
+        return sum(rows for _, _, rows in recent) / max(span, 1.0)
+
+
+@dataclass(frozen=True)
+class TopicStatus:
+    """One declared topic on the broker: the records ever written to it (end offsets)."""
+
+    topic: str
+    end_offset: int | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything ``ward status`` shows. ``bootstrap`` is None where no broker answers."""
+
+    data_dir: str
+    bootstrap: str | None
+    components: tuple[State, ...]
+    flows: tuple[FlowStatus, ...]
+    topics: tuple[TopicStatus, ...]
+
+
+def flow_tails(data: DataDir) -> tuple[tuple[FlowTail, Follower], ...]:
+    """For each declared flow of a running component: its tail and the file it is fed from."""
+    return tuple(
+        (FlowTail(flow), Follower(data.progress(flow.name))) for flow in FLOWS if flow.application != "airflow"
+    )
+
+
+def read_status(settings: Settings, data: DataDir, now: datetime) -> Status:
+    """The stack of this data dir as it is now."""
+    tails = flow_tails(data)
+    for tail, follower in tails:
+        tail.add(follower.poll())
+    bootstrap = bootstrap_servers(settings, data)
+    names = settings.topics()
+    ends: Offsets | None = None
+    with contextlib.suppress(Failure):
+        ends = end_offsets(bootstrap, names.values(), timeout_s=2)
+    return Status(
+        data_dir=str(data.root),
+        bootstrap=bootstrap if ends is not None else None,
+        components=states(data),
+        flows=tuple(tail.status(now) for tail, _ in tails),
+        topics=tuple(TopicStatus(names[topic.name], _end(ends, names[topic.name])) for topic in TOPICS),
+    )
+
+
+def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offsets) -> dict[str, int]:
+    """What each flow still has to take, given the broker's end offsets and the router's committed ones.
+
+    Records of Kafka, but for ``observation``, where it is versions of bronze. A flow that has it all is not in it.
+    """
+    names = settings.topics()
+    bronze, silver, events = (position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT))
+    found = {
+        DEVICE_MESSAGE.name: _missing(
+            ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name
+        ),
+        OBSERVATION.name: max(0, _newest_data(data) - (_version(silver.delta_version()) if silver else -1)),
+        "alert_router": sum(
+            max(0, end - router_at.get(place, 0))
+            for place, end in ends.items()
+            if place[0] == names[ALERT_EVALUATIONS.name]
+        ),
+        ALERT_EVENT.name: _missing(ends, events.kafka() if events else {}, names, ALERTS.name),
+    }
+    return {flow: count for flow, count in found.items() if count}
+
+
+def wait_until_landed(
+    settings: Settings,
+    data: DataDir,
+    timeout_s: float,
+    *,
+    stop: Event | None = None,
+    tell: Callable[[dict[str, int]], None] = lambda _: None,
+) -> bool:
+    """Block until every record on the broker is in bronze, silver, gold and the router; whether that came in time.
+
+    Only for the time after the last message was sent. ``tell`` gets what is not there yet, about once a second;
+    ``stop`` ends the wait, with False.
+    """
+    stop = stop or Event()
+    bootstrap = bootstrap_servers(settings, data)
+    names = settings.topics()
+    evaluations, changed_at = -1, time.monotonic()
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        # A broker that is away comes back, or the wait ends; either is for its supervisor to say.
+        with contextlib.suppress(Failure):
+            ends = end_offsets(bootstrap, names.values())
+            count = sum(end for (topic, _), end in ends.items() if topic == names[ALERT_EVALUATIONS.name])
+            if count != evaluations:
+                evaluations, changed_at = count, time.monotonic()
+            remaining = unlanded(settings, data, ends, _committed(bootstrap))
+            settling = time.monotonic() - changed_at < _QUIET_S
+            tell(remaining)
+            if not remaining and not settling:
+                return True
+        if stop.wait(_LANDING_POLL_S):
+            return False
+    return False
+
+
+def _end(ends: Offsets | None, topic: str) -> int | None:
+    found = [end for (name, _), end in (ends or {}).items() if name == topic]
+    return sum(found) if found else None
+
+
+def _missing(ends: Offsets, at: Mapping[str, Mapping[int, int]], names: Mapping[str, str], *declared: str) -> int:
+    wanted = {names[name] for name in declared}
+    return sum(
+        max(0, end - at.get(topic, {}).get(partition, 0)) for (topic, partition), end in ends.items() if topic in wanted
+    )
+
+
+def _version(version: int | None) -> int:
+    return -1 if version is None else version
+
+
+def _newest_data(data: DataDir) -> int:
+    """The last version of bronze that brought records; maintenance makes versions too, which nobody has to take."""
+    import deltalake
+
+    path = str(data.table(BRONZE))
+    if not deltalake.DeltaTable.is_deltatable(path):
+        return -1
+    history: list[dict[str, Any]] = deltalake.DeltaTable(path).history(limit=50)
+    return max((entry["version"] for entry in history if entry.get("operation") in _DATA_OPERATIONS), default=-1)
+
+
+def _committed(bootstrap: str) -> Offsets:
+    with administration(bootstrap) as client:
+        found = client.list_group_offsets([GROUP])[GROUP]
+        return {(place.topic, place.partition): at.offset for place, at in found.items()}
+
+
+def utc_now() -> datetime:
+    """The clock of the entry points."""
+    return datetime.now(UTC)
