@@ -9,9 +9,6 @@ from typing import Any
 KafkaOffsets = Mapping[str, Mapping[int, int]]
 """Topic -> partition -> offset of the next record."""
 
-_SNAPSHOT_INDEX = -1
-"""Delta's mark for: before the first file of this version."""
-
 
 @dataclass(frozen=True)
 class Position:
@@ -37,10 +34,8 @@ class Position:
         """The last version of the Delta source that is wholly read; -1 where none is, None without such a source."""
         for source in self.sources:
             if "reservoirId" in source:
-                whole = int(source["reservoirVersion"]) - 1
                 # Reading the first snapshot file by file: nothing is whole before it is through.
-                started = source.get("isStartingVersion", False) and int(source["index"]) != _SNAPSHOT_INDEX
-                return -1 if started else whole
+                return -1 if source.get("isStartingVersion", False) else int(source["reservoirVersion"]) - 1
         return None
 
 

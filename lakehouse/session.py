@@ -1,5 +1,6 @@
 """The one place that makes a SparkSession: Delta, Kafka and the settings that suit a few cores."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ def build_session(
     builder = SparkSession.builder.appName(app_name).master(f"local[{cores}]")
     own = {
         "spark.driver.memory": memory,
+        # Python workers run in this environment, not in whatever python3 is first on PATH.
+        "spark.pyspark.python": sys.executable,
         "spark.driver.extraClassPath": f"{spark_jars}/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j()} {java_options}".strip(),
         "spark.driver.bindAddress": "127.0.0.1",

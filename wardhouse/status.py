@@ -209,8 +209,8 @@ def wait_until_landed(
 ) -> bool:
     """Block until every record on the broker is in bronze, silver, gold and the router; whether that came in time.
 
-    Only for the time after the last message was sent. ``tell`` gets what is not there yet, about once a second;
-    ``stop`` ends the wait, with False.
+    It ends only where nobody sends any more. ``tell`` gets what is not there yet, about once a second; ``stop`` ends
+    the wait, with False.
     """
     stop = stop or Event()
     bootstrap = bootstrap_servers(settings, data)

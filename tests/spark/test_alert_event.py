@@ -61,12 +61,11 @@ def test_an_event_becomes_a_row_with_the_instants_of_its_milliseconds_and_of_the
     assert rows.columns == [column.name for column in ALERT_EVENT.columns]
 
 
-def test_an_event_lands_once_however_often_it_is_sent_and_what_is_none_lands_not(spark, alerts, stream_config):
-    delta.create(spark, ALERT_EVENT, stream_config.data.table(ALERT_EVENT))
-    write = write_batch(FLOW, stream_config)
+def test_an_event_lands_once_however_often_it_is_sent_and_what_is_none_lands_not(spark, alerts, lake):
+    write = write_batch(FLOW, lake)
 
     def landed() -> list[tuple]:
-        rows = delta.read(spark, stream_config.data.table(ALERT_EVENT))
+        rows = delta.read(spark, lake.data.table(ALERT_EVENT))
         return sorted(tuple(row) for row in rows.select("alert_id", "sequence", "state").collect())
 
     first, second = ("0" * 32, 0, "active"), ("0" * 32, 1, "resolved")
@@ -79,9 +78,8 @@ def test_an_event_lands_once_however_often_it_is_sent_and_what_is_none_lands_not
     assert landed() == [first, second]
 
 
-def test_an_event_that_breaks_a_constraint_of_the_table_does_not_stop_the_flow(spark, alerts, stream_config):
-    delta.create(spark, ALERT_EVENT, stream_config.data.table(ALERT_EVENT))
+def test_an_event_that_breaks_a_constraint_of_the_table_does_not_stop_the_flow(spark, alerts, lake):
     broken = [event(priority="dire"), event(sequence=-1), event(rule_id=None), event(category="odd", sequence=2)]
-    write_batch(FLOW, stream_config)(alerts(*broken, event(sequence=3)), 0)
-    rows = delta.read(spark, stream_config.data.table(ALERT_EVENT)).select("sequence")
+    write_batch(FLOW, lake)(alerts(*broken, event(sequence=3)), 0)
+    rows = delta.read(spark, lake.data.table(ALERT_EVENT)).select("sequence")
     assert [row.sequence for row in rows.collect()] == [3]

@@ -92,7 +92,7 @@ def test_each_constraint_refuses_one_bad_row_in_delta_under_its_name_as_in_sql(s
 
 def test_a_missing_value_of_a_column_that_is_never_null_is_refused(spark, made):
     table, path = made
-    never = [column.name for column in table.columns if not column.nullable][0]
+    never = next(column.name for column in table.columns if not column.nullable)
     bad = spark.createDataFrame([row(table, **{never: None})], schema(table.columns))
     with pytest.raises(Exception, match=f"NOT NULL constraint violated for column: {never}"):
         delta.append(bad, path, Write("null", 0))
