@@ -8,28 +8,29 @@ from datetime import UTC, datetime
 from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable  # noqa: TID253
 
-READS = ("silver.observation",)
-WRITES = ("mart.vital_sign_hourly",)
+from lakehouse.pipeline import flow_named
+
+FLOW = flow_named("cohorts")
 
 with DAG(
-    dag_id="cohorts",
+    dag_id=FLOW.name,
     description="dbt models over silver and gold",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(
         # At night, when wards change least and the machine has most to spare.
         timetable=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
-        assets=AssetAny(*(Asset(table) for table in READS)),
+        assets=AssetAny(*(Asset(table) for table in FLOW.reads)),
     ),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "data-engineering"},
-    tags=["data-engineering"],
+    default_args={"owner": FLOW.owner},
+    tags=[FLOW.owner],
 ):
     BashOperator(
         task_id="build_models",
         bash_command="ward dbt build",
-        inlets=[Asset(table) for table in READS],
-        outlets=[Asset(table) for table in WRITES],
+        inlets=[Asset(table) for table in FLOW.reads],
+        outlets=[Asset(table) for table in FLOW.writes],
         append_env=True,
     )

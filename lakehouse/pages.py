@@ -4,22 +4,17 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from lakehouse.pipeline import Flow
-from lakehouse.table import Column, Table
+from lakehouse.table import Table
 from lakehouse.topics import Topic
 
 GENERATED = (
-    "This page is made from the declarations by `ward docs`: change `lakehouse/tables.py` or `lakehouse/pipeline.py`."
+    "This page is made from the declarations by `ward docs`; change `lakehouse/tables.py` or `lakehouse/pipeline.py`."
 )
 
 
 def tables_page(tables: Iterable[Table]) -> str:
     """docs/tables.md: every table with its grain, key, columns and constraints."""
     return "\n".join(["# Tables", "", GENERATED, *(line for table in tables for line in _table_lines(table))]) + "\n"
-
-
-GENERATED = (
-    "This page is made from the declarations by `ward docs`; change `lakehouse/tables.py` or `lakehouse/pipeline.py`."
-)
 
 
 def _table_lines(table: Table) -> list[str]:
@@ -41,10 +36,6 @@ def _table_lines(table: Table) -> list[str]:
         lines += ["", "| a row that breaks it | means |", "|---|---|"]
         lines += [f"| `{c.name}` | {_cell(c.comment)} |" for c in table.constraints]
     return lines
-
-
-def _type(column: Column) -> str:
-    return column.type if column.nullable else f"{column.type}, never NULL"
 
 
 def _cell(text: str) -> str:

@@ -94,6 +94,7 @@ DATA_QUALITY = Flow(
         "bronze.device_message",
         "silver.observation",
         "silver.observation_quarantine",
+        "silver.dead_letter",
         "gold.vital_sign_minute",
         "gold.alert_event",
     ),
@@ -104,7 +105,18 @@ DATA_QUALITY = Flow(
     trigger=timedelta(hours=1),
     freshness=timedelta(hours=2),
 )
-FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY)
+COHORTS = Flow(
+    name="cohorts",
+    reads=("silver.observation",),
+    writes=("mart.vital_sign_hourly",),
+    build="wardhouse.commands.dbt:dbt",
+    application="airflow",
+    owner="data-engineering",
+    trigger=timedelta(days=1),
+    freshness=timedelta(days=2),
+)
+FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY, COHORTS)
+
 
 _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")
 """What comes from outside the pipeline: devices, gateway, people."""
@@ -116,7 +128,7 @@ def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
     Raises DeclarationError for a read that nothing writes, an unknown name, two writers of one thing, or a cycle.
     """
     flows = tuple(flows)
-    known = {table.full_name for table in TABLES} | {topic.name for topic in TOPICS}
+    known = {table.full_name for table in TABLES} | {topic.name for topic in TOPICS} | _marts(flows)
     writer_of: dict[str, Flow] = {}
     for flow in flows:
         for name in flow.writes:
@@ -135,6 +147,11 @@ def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
         return tuple(by_name[name] for name in TopologicalSorter(before).static_order())
     except CycleError as error:
         raise DeclarationError(f"flows read each other in a circle: {' -> '.join(error.args[1])}") from error
+
+
+def _marts(flows: Iterable[Flow]) -> set[str]:
+    """What dbt writes: its models declare their columns and tests in dbt_project."""
+    return {name for flow in flows for name in flow.writes if name.startswith("mart.")}
 
 
 def flow_named(name: str) -> Flow:

@@ -95,9 +95,11 @@ def router_program(data: DataDir) -> Program:
 
 def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
     """What reads beside the pipeline."""
+    # The dashboard may start before the gateway has said where it serves.
+    live = ("--gateway", f"http://127.0.0.1:{options.gateway_port}") if options.gateway else ()
     wanted = (
         (options.gateway, Program("gateway", (*_ward("gateway", data), "--port", str(options.gateway_port)))),
-        (options.dashboard, Program("dashboard", _ward("dashboard", data))),
+        (options.dashboard, Program("dashboard", (*_ward("dashboard", data), *live))),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),
     )
     return tuple(program for is_wanted, program in wanted if is_wanted)

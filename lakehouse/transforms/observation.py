@@ -7,7 +7,6 @@ The conditions are SQL texts in which a field of the observation carries a prefi
 exploded rows here and inside a lambda over the message's array in the alert flow.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lakehouse.render import failed_constraints
@@ -15,7 +14,7 @@ from lakehouse.tables import OBSERVATION
 from lakehouse.vocabulary import units
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 _SEPARATOR = "\\u001f"
 """ASCII unit separator: it keeps ("ab", "c") and ("a", "bc") apart in a hash."""
@@ -57,7 +56,7 @@ def values_in_message_sql(observations: str, prefix: str, repeats: str) -> str:
     ``repeats`` is :func:`repeats_sql` of the message, worked out once: it spares the others the search.
     """
     same = f"filter({observations}, x -> {record_sql('x.')} = {record_sql(prefix)})"
-    values = f"transform({same}, x -> struct(x.value, x.value_code, x.unit))"
+    values = f"transform({same}, x -> struct(x.code, x.value, x.value_code, x.unit))"
     return f"CASE WHEN {repeats} THEN size(array_distinct({values})) ELSE 1 END"
 
 
@@ -72,6 +71,8 @@ _ROW = {
     "version": _hash(
         "message.message_id",
         "message.status",
+        # A record_id or source_code may stand for two signals of one message: neither may replace the other.
+        "coalesce(o.code, '')",
         "coalesce(CAST(o.value AS STRING), '')",
         "coalesce(o.value_code, '')",
         "coalesce(o.unit, '')",
@@ -145,30 +146,18 @@ def quarantined(rows: "DataFrame") -> "DataFrame":
     return bad.drop("dead_letter_reason", "dead_letter_detail")
 
 
-def once(rows: "DataFrame") -> "DataFrame":
-    """Each version of each observation once; of equal ones, the first that bronze has."""
-    return _first_of(rows, OBSERVATION.key, ["topic", "partition", "offset"])
-
-
 def current_versions(rows: "DataFrame") -> "DataFrame":
-    """The newest version of each observation, by recorded_at and then by where bronze has it."""
-    from pyspark.sql import functions as F  # noqa: N812
+    """The newest version of each observation, by recorded_at and then by where bronze has it.
 
-    newest = [F.col(name).desc() for name in ("recorded_at", "topic", "partition", "offset", "version")]
-    return _first_of(rows, ("observation_id",), newest)
-
-
-def _first_of(rows: "DataFrame", key: tuple[str, ...], order: "Sequence[Column | str]") -> "DataFrame":
-    """The first row of each key in this order.
-
-    Rows that stand alone, nearly all, are found by a 64-bit hash of their key and left as they are; only those that
-    share a hash with another are sorted, which spares the sorting of all.
+    Nearly all observations have one version, which a 64-bit hash shows: only those that share a hash are sorted.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812
 
-    marked = rows.withColumn("hash", F.xxhash64(*key))
+    newest = [F.col(name).desc() for name in ("recorded_at", "topic", "partition", "offset", "version")]
+    nth = F.row_number().over(Window.partitionBy("observation_id").orderBy(*newest))
+    marked = rows.withColumn("hash", F.xxhash64("observation_id"))
     shared = F.broadcast(marked.groupBy("hash").count().where("count > 1").select("hash"))
-    nth = F.row_number().over(Window.partitionBy(*key).orderBy(*order))
-    first = marked.join(shared, "hash", "left_semi").withColumn("nth", nth).where("nth = 1").drop("nth")
-    return marked.join(shared, "hash", "left_anti").unionByName(first).drop("hash")
+    several = marked.join(shared, "hash", "left_semi").withColumn("nth", nth).where("nth = 1")
+    alone = marked.join(shared, "hash", "left_anti")
+    return alone.unionByName(several.drop("nth")).drop("hash")

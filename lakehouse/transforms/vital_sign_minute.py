@@ -26,11 +26,11 @@ _PLACE = (
 the observation's hash, so that of two values at one instant the same one is first in every run."""
 
 _MEAN = (
-    "CASE WHEN max(abs(value)) < 1e9 THEN CAST(sum(CAST(round(value * 1e6) AS BIGINT)) AS DOUBLE) / 1e6 / count(*)"
-    " ELSE avg(value) END"
+    "coalesce(CASE WHEN max(abs(value)) < 1e9"
+    " THEN CAST(try_sum(floor(value * 1e6 + 0.5)) AS DOUBLE) / 1e6 / count(*) END, avg(value))"
 )
-"""The mean from millionths, which add up exactly: doubles added in another order give another last digit. No signal with
-an upper bound comes near the fallback."""
+"""The mean from millionths, which add up exactly: doubles added in another order give another last digit. No signal
+with an upper bound comes near the fallback. A value of any size passes through floor and try_sum without an error."""
 
 
 def vital_sign_minute(observations: "DataFrame") -> "DataFrame":

@@ -124,6 +124,7 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     "bronze.device_message",
                     "gold.alert_event",
                     "gold.vital_sign_minute",
+                    "silver.dead_letter",
                     "silver.observation",
                     "silver.observation_quarantine",
                 ],

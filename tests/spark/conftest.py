@@ -1,10 +1,10 @@
 """One Spark session for every test of this folder, and small builders of frames."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,18 +24,37 @@ RECORD = "topic STRING, partition INT, offset BIGINT, received_at TIMESTAMP, key
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:
-    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g")
+    # Much code runs once here: the first compiler alone takes half the time of both.
+    quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g", java_options=quick)
     yield session
     session.stop()
 
 
 @pytest.fixture(scope="session")
-def records(spark: "SparkSession") -> Callable[..., "DataFrame"]:
+def frame(spark: "SparkSession") -> Callable[..., "DataFrame"]:
+    """A frame of these rows (tuples), in one partition, under a DDL schema."""
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import StructType
+
+    def make(rows: Sequence[tuple[Any, ...]], ddl: str) -> "DataFrame":
+        # By Arrow: a list of rows would start Python workers, again in each job that reads it.
+        schema = StructType.fromDDL(ddl)
+        arrow = to_arrow_schema(schema, timezone="UTC")
+        columns = [pa.array([row[n] for row in rows], field.type) for n, field in enumerate(arrow)]
+        return spark.createDataFrame(pa.Table.from_arrays(columns, schema=arrow), schema).coalesce(1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def records(frame: Callable[..., "DataFrame"]) -> Callable[..., "DataFrame"]:
     """Bronze records of these values, at offsets from ``first`` in their order."""
 
     def make(*values: bytes | None, first: int = 0, topic: str = "vitals", received_at: datetime = NOW) -> "DataFrame":
         rows = [(topic, 0, first + n, received_at, b"mrn/1", value) for n, value in enumerate(values)]
-        return spark.createDataFrame(rows, RECORD).coalesce(1)
+        return frame(rows, RECORD)
 
     return make
 

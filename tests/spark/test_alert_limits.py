@@ -166,7 +166,7 @@ def test_alerts_and_silver_agree_on_which_values_count_and_what_they_are(evaluat
     assert [one.get("fault") for _, _, one in held] == [(faults[o, n] or [None])[0] for o, n, _ in held]
 
 
-def test_spark_and_python_find_the_same_bands_at_and_beside_every_bound(spark):
+def test_spark_and_python_find_the_same_bands_at_and_beside_every_bound(frame):
     declared = arms(ADULT)
     bounds = {code: {arm.bound for its in by_unit.values() for arm in its} for code, by_unit in declared.items()}
     cases = [
@@ -184,10 +184,10 @@ def test_spark_and_python_find_the_same_bands_at_and_beside_every_bound(spark):
         )
         for unit in (None, "RESP", "ICU")
     ]
-    frame = spark.createDataFrame([(n, *case) for n, case in enumerate(cases)], "n INT, c STRING, v DOUBLE, u STRING")
+    rows = frame([(n, *case) for n, case in enumerate(cases)], "n INT, c STRING, v DOUBLE, u STRING")
 
     found = (
-        frame.selectExpr("n", f"{bands_sql(ADULT, code='c', value='v', location_unit='u')} AS b")
+        rows.selectExpr("n", f"{bands_sql(ADULT, code='c', value='v', location_unit='u')} AS b")
         .orderBy("n")
         .select("b.*")
     )

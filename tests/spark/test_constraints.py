@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from alerting.pack import plausible
 from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.render import failed_constraints, first_fault, schema
 from lakehouse.table import Table
 from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.vocabulary import signals
 from tests.fixtures.vitals import NOW
 
 VALUES: dict[str, Any] = {
@@ -69,49 +71,72 @@ def made(request, spark, tmp_path_factory):
     return request.param, path
 
 
-def test_each_constraint_refuses_one_bad_row_in_delta_under_its_name_as_in_sql(spark, made):
+def test_each_constraint_refuses_one_bad_row_in_delta_under_its_name_as_in_sql(spark, frame, made):
     table, path = made
     assert list(BAD[table]) == [constraint.name for constraint in table.constraints]
     rows = [row(table), *(row(table, **changes) for changes in BAD[table].values())]
-    frame = spark.createDataFrame(rows, schema(table.columns)).coalesce(1)
+    rows = frame(rows, schema(table.columns))
 
     # Quarantine and the alert flow: names in SQL.
-    verdicts = frame.selectExpr(failed_constraints(table.constraints), first_fault(table.constraints)).collect()
+    verdicts = rows.selectExpr(failed_constraints(table.constraints), first_fault(table.constraints)).collect()
     assert [tuple(verdict) for verdict in verdicts] == [([], None), *(([name], name) for name in BAD[table])]
 
     # Delta.
     for number, name in enumerate(BAD[table]):
-        bad = spark.createDataFrame([row(table, **BAD[table][name])], schema(table.columns))
+        bad = frame([row(table, **BAD[table][name])], schema(table.columns))
         with pytest.raises(Exception, match=r"DELTA_VIOLATE_CONSTRAINT_WITH_VALUES") as refused:
             delta.append(bad, path, Write(name, number))
         assert f"CHECK constraint {name} " in str(refused.value)
-    good = spark.createDataFrame([row(table)], schema(table.columns))
+    good = frame([row(table)], schema(table.columns))
     delta.append(good, path, Write("good", 0))
     assert delta.read(spark, path).count() == 1
 
 
-def test_a_missing_value_of_a_column_that_is_never_null_is_refused(spark, made):
+def test_a_missing_value_of_a_column_that_is_never_null_is_refused(frame, made):
     table, path = made
     never = next(column.name for column in table.columns if not column.nullable)
-    bad = spark.createDataFrame([row(table, **{never: None})], schema(table.columns))
+    bad = frame([row(table, **{never: None})], schema(table.columns))
     with pytest.raises(Exception, match=f"NOT NULL constraint violated for column: {never}"):
         delta.append(bad, path, Write("null", 0))
 
 
-def test_a_constraint_of_observations_answers_true_or_false_whatever_is_null(spark):
+def test_a_constraint_of_observations_answers_true_or_false_whatever_is_null(frame):
     nullable = [column.name for column in OBSERVATION.columns]
     rows = [row(OBSERVATION, **{name: None}) for name in nullable]
     rows += [row(OBSERVATION, **dict.fromkeys(nullable)), row(OBSERVATION, value=math.nan, source_value=None)]
-    frame = spark.createDataFrame(rows, schema(OBSERVATION.columns))
-
-    answers = frame.selectExpr(*(f"({c.sql()}) IS NOT NULL AS {c.name}" for c in OBSERVATION.constraints))
+    answers = frame(rows, schema(OBSERVATION.columns)).selectExpr(
+        *(f"({c.sql()}) IS NOT NULL AS {c.name}" for c in OBSERVATION.constraints)
+    )
 
     assert [row.asDict() for row in answers.distinct().collect()] == [{c.name: True for c in OBSERVATION.constraints}]
 
 
-def test_a_clock_that_was_moved_for_privacy_is_not_compared_with_ours(spark):
+def test_the_plausible_ranges_are_those_of_the_vocabulary_at_and_beside_every_bound(frame):
+    numeric = [signal for signal in signals() if not signal.coded]
+    cases = [
+        (signal, value)
+        for signal in numeric
+        for bound in (signal.above, signal.at_least, signal.below, signal.at_most)
+        if bound is not None
+        for value in (math.nextafter(bound, -1e9), bound, math.nextafter(bound, 1e9))
+    ]
+    # 1.5 stands for what was sent, since a value may be a sentinel.
+    rows = [row(OBSERVATION, code=s.code, unit=s.unit, value=value, source_value=1.5) for s, value in cases]
+    (rule,) = [constraint for constraint in OBSERVATION.constraints if constraint.name == "out_of_range"]
+
+    found = frame(rows, schema(OBSERVATION.columns)).selectExpr(rule.sql()).collect()
+
+    assert [(s.code, value, answer[0]) for (s, value), answer in zip(cases, found, strict=True)] == [
+        (s.code, value, plausible(s, value)) for s, value in cases
+    ]
+
+
+def test_a_clock_that_was_moved_for_privacy_is_not_compared_with_ours(frame):
     ahead = {"observed_at": datetime(2150, 1, 1, tzinfo=NOW.tzinfo)}
     rows = [row(OBSERVATION, source=source, **ahead) for source in ("mimic-iii", "mimic-iv", "monitor-csv", "ward")]
-    frame = spark.createDataFrame(rows, schema(OBSERVATION.columns)).coalesce(1)
-    found = frame.selectExpr(f"{failed_constraints(OBSERVATION.constraints)} AS failed").collect()
+    found = (
+        frame(rows, schema(OBSERVATION.columns))
+        .selectExpr(f"{failed_constraints(OBSERVATION.constraints)} AS failed")
+        .collect()
+    )
     assert [row.failed for row in found] == [[], [], [], ["clock_ahead"]]

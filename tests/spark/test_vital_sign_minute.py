@@ -33,14 +33,14 @@ def at(second: float, value: float | None, *, id: str | None = None, patient: st
 
 
 @pytest.fixture(scope="module")
-def silver(spark):
+def silver(frame):
     """These observations as silver holds them; bronze had them in their order."""
 
     def make(*rows: dict):
         bronze = [{"version": b"%d" % n, "topic": "vitals", "partition": 0, "offset": n} for n in range(len(rows))]
         names = [part.split()[0] for part in SILVER.split(", ")]
         values = [tuple((place | row)[name] for name in names) for place, row in zip(bronze, rows, strict=True)]
-        return spark.createDataFrame(values, SILVER).coalesce(1)
+        return frame(values, SILVER)
 
     return make
 

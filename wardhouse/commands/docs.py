@@ -10,10 +10,13 @@ def generated() -> dict[Path, str]:
     """Every generated file of the project, by its path from the project's root."""
     from lakehouse import pages
     from lakehouse.pipeline import check
+    from lakehouse.render_dbt import dbt_sources_yaml
     from lakehouse.tables import TABLES
     from lakehouse.topics import TOPICS
+    from wardhouse.commands.dbt import SOURCES
 
     return {
+        Path("dbt_project/models/staging/sources.yml"): dbt_sources_yaml(SOURCES),
         Path("docs/tables.md"): pages.tables_page(TABLES),
         Path("docs/lineage.md"): pages.lineage_page(check(), TOPICS),
     }

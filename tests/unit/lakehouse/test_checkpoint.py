@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lakehouse.checkpoint import Position, position
+
+BATCH = '{"batchWatermarkMs":0,"batchTimestampMs":1,"conf":{}}'
+
+
+def checkpoint(root: Path, offsets: dict[int, list[object]], commits: list[int]) -> Path:
+    """A checkpoint as Spark leaves it: a file a batch in both folders, and a hidden checksum beside each."""
+    for folder in ("offsets", "commits"):
+        (root / folder).mkdir()
+    for batch, sources in offsets.items():
+        lines = ["v1", BATCH, *(json.dumps(source) if source != "-" else "-" for source in sources)]
+        (root / "offsets" / str(batch)).write_text("\n".join(lines), encoding="utf-8")
+        (root / "offsets" / f".{batch}.crc").write_bytes(b"crc")
+    for batch in commits:
+        (root / "commits" / str(batch)).write_text("v1\n{}", encoding="utf-8")
+    (root / "offsets" / ".9.0a1b.tmp").write_text("v1", encoding="utf-8")
+    return root
+
+
+def delta_source(version: int, index: int, *, first: bool = False) -> dict[str, object]:
+    return {
+        "sourceVersion": 1,
+        "reservoirId": "0efa6ae4",
+        "reservoirVersion": version,
+        "index": index,
+        "isStartingVersion": first,
+    }
+
+
+def test_a_checkpoint_that_has_committed_nothing_has_no_position(tmp_path):
+    assert position(tmp_path / "missing") is None
+    assert position(checkpoint(tmp_path, {0: [{"vitals": {"0": 5}}]}, [])) is None
+
+
+def test_the_newest_committed_batch_counts_and_a_later_one_is_in_flight(tmp_path):
+    offsets = {8: [{"vitals": {"0": 5}}], 9: [{"vitals": {"0": 7}}], 10: [{"vitals": {"0": 9}}]}
+    at = position(checkpoint(tmp_path, offsets, [8, 9]))
+    assert at == Position(batch_id=9, sources=({"vitals": {"0": 7}},), in_flight=True)
+
+
+def test_a_batch_whose_commit_was_deleted_is_in_flight(tmp_path):
+    root = checkpoint(tmp_path, {1: [{"vitals": {"0": 5}}], 2: [{"vitals": {"0": 7}}]}, [1, 2])
+    assert position(root) == Position(2, ({"vitals": {"0": 7}},), in_flight=False)
+    (root / "commits" / "2").unlink()
+    assert position(root) == Position(1, ({"vitals": {"0": 5}},), in_flight=True)
+
+
+def test_a_commit_whose_offsets_spark_has_purged_does_not_count(tmp_path):
+    root = checkpoint(tmp_path, {5: [{"vitals": {"0": 5}}]}, [1, 2, 3, 4, 5])
+    assert position(root) == Position(5, ({"vitals": {"0": 5}},), in_flight=False)
+
+
+def test_kafka_offsets_are_numbers_by_topic_and_partition(tmp_path):
+    both = {"vitals": {"0": 12, "1": 3}, "clinical.resource": {"0": 0}}
+    at = position(checkpoint(tmp_path, {0: [both]}, [0]))
+    assert at.kafka() == {"vitals": {0: 12, 1: 3}, "clinical.resource": {0: 0}}
+    assert at.delta_version() is None
+
+
+@pytest.mark.parametrize(
+    ("source", "whole"),
+    [
+        (delta_source(8, -1), 7),
+        (delta_source(8, 3), 7),
+        (delta_source(1, -1), 0),
+        (delta_source(0, -1), -1),
+        (delta_source(5, 2, first=True), -1),
+        (delta_source(5, -1, first=True), -1),
+    ],
+    ids=["between", "inside_a_version", "after_the_first", "before_the_first", "first_snapshot", "snapshot_begins"],
+)
+def test_a_delta_version_is_read_when_the_next_one_has_begun(tmp_path, source, whole):
+    at = position(checkpoint(tmp_path, {0: [source]}, [0]))
+    assert at.delta_version() == whole
+    assert at.kafka() == {}
+
+
+def test_a_source_without_data_is_left_out(tmp_path):
+    at = position(checkpoint(tmp_path, {0: ["-", delta_source(2, -1)]}, [0]))
+    assert at.delta_version() == 1
