@@ -147,7 +147,7 @@ def test_every_declared_table_opens_without_spark_as_it_is_declared(empty_tables
         assert opened.metadata().description == table.grain
         assert opened.metadata().configuration.items() >= render.table_properties(table).items()
         assert opened.to_pyarrow_dataset().count_rows() == 0
-        assert reader.query(empty_tables, f"SELECT * FROM {table.full_name}").num_rows == 0  # noqa: S608
+        assert reader.query(empty_tables, f"SELECT * FROM {table.full_name}").num_rows == 0
 
 
 def test_a_range_holds_for_spark_from_its_first_microsecond_to_before_its_end(frame):

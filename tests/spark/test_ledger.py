@@ -123,7 +123,8 @@ def test_what_silver_has_not_read_yet_is_not_claimed(spark, lake, records, prove
     ],
     ids=[
         "silver_row_deleted", "quarantine_deleted", "dead_letter_deleted", "silver_row_doubled", "quarantine_doubled",
-        "dead_letters_doubled", "version_changed", "coordinates_changed", "gold_changed", "gold_deleted", "gold_doubled",
+        "dead_letters_doubled", "version_changed", "coordinates_changed",
+        "gold_changed", "gold_deleted", "gold_doubled",
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found_and_named(spark, lake, proven, statements, faults):

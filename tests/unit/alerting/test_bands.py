@@ -23,7 +23,7 @@ def sql_bands(pack: Pack, cases: list[tuple[str, float | None, str | None]]) -> 
     connection.execute("CREATE TABLE o (n INTEGER, code VARCHAR, value DOUBLE, unit VARCHAR)")
     connection.executemany("INSERT INTO o VALUES (?, ?, ?, ?)", [(n, *case) for n, case in enumerate(cases)])
     expression = bands_sql(pack, code="o.code", value="o.value", location_unit="o.unit")
-    rows = connection.execute(f"SELECT {expression} FROM o ORDER BY n").fetchall()  # noqa: S608
+    rows = connection.execute(f"SELECT {expression} FROM o ORDER BY n").fetchall()
     return [Band(row[0]["band"], row[0]["rule"], row[0]["lim"]) for row in rows]
 
 
