@@ -8,7 +8,7 @@ import pytest
 
 from lakehouse.tables import OBSERVATION
 from lakehouse.transforms import message as messages
-from lakehouse.transforms.observation import accepted, current_versions, dead_letters, observations, once, quarantined
+from lakehouse.transforms.observation import accepted, current_versions, dead_letters, observations, quarantined
 from lakehouse.vocabulary import NO_VALUE_SENTINELS, signals, units
 from tests.fixtures.vitals import encoded, heart_rate
 
@@ -257,7 +257,7 @@ def test_a_value_given_twice_is_one_and_two_values_under_one_identity_are_ambigu
 
 def test_two_signals_under_one_record_id_are_ambiguous_and_both_are_kept(observe):
     rows = observe(encoded(heart_rate(72, record_id="r"), heart_rate(72, record_id="r", code="8889-8")))
-    found = once(quarantined(rows)).orderBy("code").select("code", "values_in_message", "failed_constraints").collect()
+    found = quarantined(rows).orderBy("code").select("code", "values_in_message", "failed_constraints").collect()
     assert [tuple(row) for row in found] == [("8867-4", 2, ["ambiguous_repeat"]), ("8889-8", 2, ["ambiguous_repeat"])]
 
 
@@ -288,8 +288,3 @@ def test_the_newest_version_is_current_by_recorded_at_and_then_by_place_in_bronz
     rows = current_versions(observe(*in_time, *unsaid)).orderBy("patient_id").select("patient_id", "value")
 
     assert [tuple(row) for row in rows.collect()] == [("mrn/1", 71.0), ("mrn/2", 82.0)]
-
-
-def test_of_a_message_sent_again_the_first_record_counts(observe):
-    rows = once(observe(encoded(message_id="other"), encoded(), encoded(), encoded())).orderBy("offset")
-    assert [(row.message_id, row.offset) for row in rows.collect()] == [("other", 0), ("m1", 1)]

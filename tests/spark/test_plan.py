@@ -22,8 +22,12 @@ READING = Table(
 
 @pytest.fixture
 def plan(spark, tmp_path):
-    """The differences between declarations and the data dir, and a way to mend them."""
+    """A way to put rows into the table, the differences between declarations and data dir, and a way to mend them."""
     data = DataDir(tmp_path)
+
+    def put(*values: str) -> None:
+        for row in values:
+            spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ({row})")  # noqa: S608
 
     def show(*tables: Table) -> list[tuple[str, bool]]:
         return [(step.found, step.statement is not None) for step in table_steps(data, tables)]
@@ -31,7 +35,7 @@ def plan(spark, tmp_path):
     def mend(*tables: Table) -> None:
         apply_tables(spark, table_steps(data, tables))
 
-    return data, show, mend
+    return put, show, mend
 
 
 def test_tables_as_they_are_created_are_as_declared(empty_tables):
@@ -45,10 +49,10 @@ def test_a_missing_table_is_shown_and_made(plan):
     assert show(READING, OBSERVATION) == []
 
 
-def test_every_difference_is_shown_and_those_with_a_statement_are_mended_in_place(spark, plan):
-    data, show, mend = plan
+def test_every_difference_is_shown_and_those_with_a_statement_are_mended_in_place(spark, tmp_path, plan):
+    put, show, mend = plan
     mend(READING)
-    spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ('a', 5)")
+    put("'a', 5")
 
     changed = replace(
         READING,
@@ -67,10 +71,12 @@ def test_every_difference_is_shown_and_those_with_a_statement_are_mended_in_plac
     ]
     mend(changed)
     assert show(changed) == []
-    assert [tuple(row) for row in delta.read(spark, data.table(READING)).collect()] == [("a", 5.0, None, None)]
+    assert [tuple(row) for row in delta.read(spark, DataDir(tmp_path).table(READING)).collect()] == [
+        ("a", 5.0, None, None)
+    ]
     for row, name in (("'b', 0, NULL, NULL", "negative"), ("'A', 1, NULL, NULL", "loud")):
         with pytest.raises(Exception, match=f"CHECK constraint {name} "):
-            spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ({row})")
+            put(row)
 
     assert show(replace(changed, constraints=changed.constraints[:1])) == [("constraint loud is not declared", True)]
     mend(replace(changed, constraints=changed.constraints[:1]))
@@ -89,10 +95,10 @@ def test_what_no_statement_mends_without_loss_is_left_to_a_person(plan):
     ]
 
 
-def test_a_constraint_that_rows_break_is_not_added_in_silence(spark, plan):
-    data, show, mend = plan
+def test_a_constraint_that_rows_break_is_not_added_in_silence(plan):
+    put, show, mend = plan
     mend(READING)
-    spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ('a', 5)")
+    put("'a', 5")
     stricter = replace(
         READING, constraints=(*READING.constraints, Constraint("low", "coalesce($value > 9, false)", ""))
     )
@@ -101,10 +107,12 @@ def test_a_constraint_that_rows_break_is_not_added_in_silence(spark, plan):
     assert show(stricter) == [("constraint low is missing", True)]
 
 
-def test_a_changed_property_is_shown_and_set(spark, plan):
-    data, show, mend = plan
+def test_a_changed_property_is_shown_and_set(spark, tmp_path, plan):
+    _, show, mend = plan
     mend(READING)
-    spark.sql(f"ALTER TABLE delta.`{data.table(READING)}` SET TBLPROPERTIES ('delta.checkpointInterval' = '7')")
+    spark.sql(
+        f"ALTER TABLE delta.`{DataDir(tmp_path).table(READING)}` SET TBLPROPERTIES ('delta.checkpointInterval' = '7')"
+    )
     assert show(READING) == [("delta.checkpointInterval is 7, declared 50", True)]
     mend(READING)
     assert show(READING) == []

@@ -1,0 +1,77 @@
+"""The whole stack on this machine: alert latency, freshness of bronze and gold, lag, memory and processor time.
+
+Runs ``ward up`` with the simulator in a temporary data dir and prints its figures beside the goals: ``python
+bench/bench_live.py --rate 1000 --duration 11m``. The first minute is warm-up and does not count for latencies. Run it
+with nothing else on the machine.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+WARD = Path(sys.executable).parent / "ward"
+
+GOALS: tuple[tuple[str, str, float], ...] = (
+    ("alert_latency_warm_ms", "p50", 50),
+    ("alert_latency_warm_ms", "p99", 100),
+    ("alert_latency_warm_ms", "p999", 300),
+    ("evaluation_latency_warm_ms", "p50", 50),
+    ("evaluation_latency_warm_ms", "p99", 100),
+    ("evaluation_latency_warm_ms", "p999", 300),
+    ("bronze_latency_ms", "p95", 15_000),
+    ("gold_latency_ms", "p95", 90_000),
+)
+"""Goals at 1,000 messages/s of six signals each, from 1,000 patients, on two cores that also run broker and simulator."""
+
+
+def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
+    """One run of the stack; its report."""
+    report = data / "report.json"
+    command = [
+        WARD,
+        "up",
+        "--data-dir",
+        data / "ward",
+        "--broker-port",
+        "0",
+        "--report",
+        report,
+        "--duration",
+        duration,
+    ]
+    subprocess.run([*command, "--rate", str(rate), "--patients", str(patients)], check=True)
+    return dict(json.loads(report.read_text(encoding="utf-8")))
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print each goal with what was measured, then what has no goal."""
+    for name, quantile, goal in GOALS:
+        value = report[name][quantile]
+        verdict = "no figure" if value is None else "met" if value <= goal else "MISSED"
+        print(f"{name:28} {quantile:5} {value if value is not None else '-':>10} goal {goal:>8g}  {verdict}")
+    for name in ("lost", "duplicated", "largest_lag", "cold_start_s", "first_alert_s", "peak_rss_mb", "cores"):
+        print(f"{name:28} {report[name]}")
+    print(f"{'cpu_s_per_million_messages':28} {report['cpu_s_per_million_messages']}")
+
+
+def main() -> None:
+    """Run and print; ``--out`` keeps the whole report."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rate", type=int, default=1000, help="messages a second")
+    options.add_argument("--patients", type=int, default=1000)
+    options.add_argument("--duration", default="11m", help="with the first minute as warm-up")
+    options.add_argument("--out", type=Path, help="write the report to this file")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = run(given.rate, given.patients, given.duration, Path(folder))
+    show(report)
+    if given.out:
+        given.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
