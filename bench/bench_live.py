@@ -25,7 +25,7 @@ GOALS: tuple[tuple[str, str, float], ...] = (
     ("bronze_latency_ms", "p95", 15_000),
     ("gold_latency_ms", "p95", 90_000),
 )
-"""Goals at 1,000 messages/s of six signals each, from 1,000 patients, on two cores that also run broker and simulator."""
+"""Goals at 1,000 messages/s of six signals each from 1,000 patients, on two cores with broker and simulator on them."""
 
 
 def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:

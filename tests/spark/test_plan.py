@@ -27,7 +27,7 @@ def plan(spark, tmp_path):
 
     def put(*values: str) -> None:
         for row in values:
-            spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ({row})")  # noqa: S608
+            spark.sql(f"INSERT INTO delta.`{data.table(READING)}` VALUES ({row})")
 
     def show(*tables: Table) -> list[tuple[str, bool]]:
         return [(step.found, step.statement is not None) for step in table_steps(data, tables)]
