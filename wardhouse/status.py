@@ -234,6 +234,36 @@ def wait_until_landed(
     return False
 
 
+def wait_until_stored(
+    settings: Settings,
+    data: DataDir,
+    ends: Offsets,
+    timeout_s: float,
+    *,
+    stop: Event | None = None,
+    tell: Callable[[dict[str, int]], None] = lambda _: None,
+) -> bool:
+    """Block until every device record before ``ends`` is in silver and gold; whether that came in time.
+
+    Others may go on sending. ``tell`` and ``stop`` are as for :func:`wait_until_landed`.
+    """
+    stop, names = stop or Event(), settings.topics()
+    version: int | None = None
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        bronze, silver = position(data.checkpoint(DEVICE_MESSAGE)), position(data.checkpoint(OBSERVATION))
+        records = _missing(ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name)
+        if not records and version is None:
+            version = _newest_data(data)
+        versions = max(0, version - _version(silver.delta_version() if silver else None)) if version is not None else 1
+        tell({name: count for name, count in ((DEVICE_MESSAGE.name, records), (OBSERVATION.name, versions)) if count})
+        if not records and not versions:
+            return True
+        if stop.wait(_LANDING_POLL_S):
+            return False
+    return False
+
+
 def _end(ends: Offsets | None, topic: str) -> int | None:
     found = [end for (name, _), end in (ends or {}).items() if name == topic]
     return sum(found) if found else None

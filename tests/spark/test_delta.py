@@ -118,7 +118,7 @@ def test_replace_keys_puts_each_row_in_place_of_its_key_s_and_leaves_none_where_
 def test_the_identity_of_a_merge_does_not_outlive_it(place, spark):
     rows, path, kept = place
     delta.replace_keys(rows(("a", 1, "new")), PLACE, path, Write("keys", 7), gone="false")
-    with pytest.raises(Exception, match="UNRESOLVED_COLUMN"):
+    with pytest.raises(Exception, match="DELTA_MERGE_UNRESOLVED_EXPRESSION"):
         delta.replace_keys(rows(("a", 1, "new")), PLACE, path, Write("keys", 8), gone="s.no_such_column")
     rows(("x", 1, "later")).write.format("delta").mode("append").save(str(path))
     assert ("x", 1, "later") in kept()

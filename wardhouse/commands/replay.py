@@ -88,14 +88,18 @@ def _send(
 ) -> bool:
     """Send all events into the data dir's stack and wait for them; whether all landed in time.
 
+    Where the simulator sends into it too, its records are not waited for, nor are alerts.
+
     ``waiting`` is kept at what each flow still has to take.
     """
     from lakehouse.topics import VITALS
     from streaming.producer import Producer
     from streaming.replay import run
     from wardhouse.broker import bootstrap_servers
+    from wardhouse.component import read_state
     from wardhouse.signals import stop_on_signals
-    from wardhouse.status import wait_until_landed
+    from wardhouse.status import wait_until_landed, wait_until_stored
+    from wardhouse.topics import end_offsets
     from wardhouse.up import running_stack
 
     def replaced(remaining: dict[str, int]) -> None:
@@ -105,6 +109,9 @@ def _send(
     with stop_on_signals() as stop, running_stack(settings, data, stop):
         with Producer(bootstrap_servers(settings, data), client_id="replay") as producer:
             run(events, producer, settings.topic(VITALS), pace=pace, stop=stop, sent=sent)
+            ends = end_offsets(bootstrap_servers(settings, data), [settings.topic(VITALS)])
+        if read_state(data, "simulator"):
+            return wait_until_stored(settings, data, ends, landing_timeout, stop=stop, tell=replaced)
         return wait_until_landed(settings, data, landing_timeout, stop=stop, tell=replaced)
 
 

@@ -1,23 +1,13 @@
 """``ward up``: the live pipeline on this machine, in one command."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from wardhouse.durations import seconds
 from wardhouse.settings import DEFAULT_BROKER_PORT, DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
-
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float:
-    """60s, 2m, 1.5h or plain seconds. Raises BadParameter."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if found is None or float(found[1]) == 0:
-        raise typer.BadParameter(f"{text}: give a time such as 60s, 2m or 1h")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def summary_line(report: Mapping[str, Any]) -> str:

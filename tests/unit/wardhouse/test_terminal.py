@@ -7,7 +7,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from wardhouse.commands.up import seconds
+from wardhouse.durations import seconds
 from wardhouse.processes import Condition
 from wardhouse.status import FlowStatus
 from wardhouse.terminal import Picture, PlainView, duration, number, plain_line, render
