@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
+from math import isfinite
 from typing import Any
 
 import fastjsonschema
@@ -41,6 +42,10 @@ def validate(message: Mapping[str, Any]) -> None:
         _validator()(message)
     except fastjsonschema.JsonSchemaValueException as error:
         raise ContractError(error.message) from error
+    for number, observation in enumerate(message["observations"]):
+        # JSON has no word for NaN or infinity: an encoder would write null.
+        if not isfinite(observation.get("value", 0.0)):
+            raise ContractError(f"data.observations[{number}].value must be finite")
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

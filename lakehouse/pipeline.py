@@ -129,6 +129,9 @@ def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
     """
     flows = tuple(flows)
     known = {table.full_name for table in TABLES} | {topic.name for topic in TOPICS} | _marts(flows)
+    by_name = {flow.name: flow for flow in flows}
+    if len(by_name) < len(flows):
+        raise DeclarationError("two flows have one name")
     writer_of: dict[str, Flow] = {}
     for flow in flows:
         for name in flow.writes:
@@ -142,7 +145,6 @@ def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
             if name not in writer_of and name not in _SOURCES:
                 raise DeclarationError(f"flow {flow.name} reads {name}, which nothing writes")
     before = {flow.name: {writer_of[name].name for name in flow.reads if name in writer_of} for flow in flows}
-    by_name = {flow.name: flow for flow in flows}
     try:
         return tuple(by_name[name] for name in TopologicalSorter(before).static_order())
     except CycleError as error:

@@ -16,20 +16,24 @@ _LONGEST_LINE = 64 * 1024
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line. A line is written in one call, so a kill leaves at most one broken last line."""
+    """Add one line. A line is written in one call, so a kill leaves at most one broken last line; it is ended here."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("ab+") as file:
+        if size := file.seek(0, os.SEEK_END):
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
         file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def read(path: Path) -> Iterator[Record]:
-    """Every whole line, oldest first; nothing where there is no file yet."""
+    """Every whole line, oldest first; nothing where there is no file yet. What a kill cut off is passed over."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield orjson.loads(line)
+            if (record := _parsed(line)) is not None:
+                yield record
 
 
 def last(path: Path) -> Record | None:
@@ -39,5 +43,17 @@ def last(path: Path) -> Record | None:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LONGEST_LINE))
-        lines = file.read().split(b"\n")[:-1]
-    return orjson.loads(lines[-1]) if lines else None
+        lines = file.read().splitlines(keepends=True)
+    whole = (record for line in reversed(lines) if (record := _parsed(line)) is not None)
+    return next(whole, None)
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record of a line; None for one that was cut off, at its end or at its beginning."""
+    if not line.endswith(b"}\n"):
+        return None
+    try:
+        record: Record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record

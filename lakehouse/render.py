@@ -48,6 +48,12 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
+def whole(table: Table) -> str:
+    """SQL that holds for the rows a table takes: nothing is NULL that must not be, and no constraint is broken."""
+    present = [f"`{column.name}` IS NOT NULL" for column in table.columns if not column.nullable]
+    return " AND ".join([*present, *(f"({constraint.sql()})" for constraint in table.constraints)])
+
+
 def failed_constraints(constraints: Iterable[Constraint], prefix: str = "") -> str:
     """SQL for the names of the constraints that a row breaks, in declared order; an empty array for a good row."""
     arms = ", ".join(f"CASE WHEN NOT ({c.sql(prefix)}) THEN '{c.name}' END" for c in constraints)

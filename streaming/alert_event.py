@@ -47,8 +47,8 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
     identity = query.identities(config.data, flow)
 
     def write(records: "DataFrame", batch_id: int) -> None:
-        # What is no event stays in the topic; `ward verify` counts it.
-        events = build(records).where("alert_id IS NOT NULL AND sequence IS NOT NULL")
+        # What is no event, or breaks a rule of the table, stays in the topic: `ward verify` counts it.
+        events = build(records).where(render.whole(ALERT_EVENT))
         path = config.data.table(ALERT_EVENT)
         delta.insert_missing(events, ALERT_EVENT, path, identity("alert_event", batch_id), first_by=("emitted_at",))
 

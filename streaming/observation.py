@@ -117,15 +117,20 @@ def replace_minutes(spark: "SparkSession", minutes: tuple[datetime, ...], config
 
 
 def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, write: Write) -> None:
-    """Derive the statistics anew that these values touch, key by key; one without a value left has no row."""
+    """Derive the statistics anew that these values touch, key by key; one without a value left has no row.
+
+    A corrected value may name another signal than before: what its other versions counted for is touched too.
+    """
     from pyspark.sql import functions as F  # noqa: N812
 
-    minute, key = F.date_trunc("minute", "observed_at"), list(VITAL_SIGN_MINUTE.key)
-    touched = values.where("value IS NOT NULL").withColumn("minute", minute).select(*key).distinct().persist()
+    key = list(VITAL_SIGN_MINUTE.key)
+    silver = delta.read(values.sparkSession, config.data.table(OBSERVATION))
+    near = silver.where(delta.within("observed_at", minutes, _MINUTE))
+    near = near.withColumn("minute", F.date_trunc("minute", "observed_at"))
+    versions = near.join(values.select("observation_id"), "observation_id", "left_semi")
+    touched = versions.where("value IS NOT NULL").select(*key).distinct().persist()
     try:
-        silver = delta.read(values.sparkSession, config.data.table(OBSERVATION))
-        near = silver.where(delta.within("observed_at", minutes, _MINUTE)).withColumn("minute", minute)
-        derived = touched.join(vital_sign_minute(near.join(touched, key, "left_semi")), key, "left")
+        derived = touched.join(vital_sign_minute(_of_keys(near, touched)), key, "left")
         delta.replace_keys(
             derived.select(*_MINUTE_COLUMNS),
             VITAL_SIGN_MINUTE,
@@ -136,6 +141,12 @@ def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: Str
         )
     finally:
         touched.unpersist()
+
+
+def _of_keys(near: "DataFrame", touched: "DataFrame") -> "DataFrame":
+    """Every version of the observations of which one counts, or counted, for a touched key."""
+    counted = near.join(touched, list(VITAL_SIGN_MINUTE.key), "left_semi").select("observation_id").distinct()
+    return near.join(counted, "observation_id", "left_semi")
 
 
 def _batch(rows: "DataFrame") -> Batch:

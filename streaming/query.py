@@ -112,9 +112,11 @@ def _lag(sources: list[dict[str, Any]]) -> int | None:
 
     Kafka says it in offsets. Delta counts the files it left for later: none of them means no records either.
     """
-    if all("numFilesOutstanding" in source.get("metrics", {}) for source in sources):
-        return 0 if all(int(source["metrics"]["numFilesOutstanding"]) == 0 for source in sources) else None
-    return sum(_offsets_behind(source) for source in sources)
+    metrics = [source.get("metrics", {}) for source in sources]
+    if all("avgOffsetsBehindLatest" in said for said in metrics):
+        return sum(_offsets_behind(source) for source in sources)
+    nothing_left = all(said.get("numFilesOutstanding") == "0" for said in metrics)
+    return 0 if nothing_left else None
 
 
 def _offsets_behind(source: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakehouse import delta
+from lakehouse import delta, render
 from lakehouse.checkpoint import KafkaOffsets, Position, position
 from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
 from lakehouse.pipeline import ALERT_EVENT as ALERT_EVENT_FLOW
@@ -238,9 +238,9 @@ def _events(
     if not until:
         return checks, {"alert_events": landed.count()}
     since = {p: broker.first[name][p] for p in until}
-    events = alert_event.build(records(spark, config.bootstrap, {name: since}, {name: until})).select(*key)
-    unreadable = events.where("alert_id IS NULL OR sequence IS NULL").count()
-    sent = events.where("alert_id IS NOT NULL AND sequence IS NOT NULL").distinct()
+    events = alert_event.build(records(spark, config.bootstrap, {name: since}, {name: until}))
+    sent = events.where(render.whole(ALERT_EVENT)).select(*key).distinct()
+    unreadable = events.where(f"NOT coalesce({render.whole(ALERT_EVENT)}, false)").count()
     return [
         *checks,
         Check("alerts: every transition is landed", Fault.LOST, missing(sent, landed, key), ""),

@@ -212,7 +212,9 @@ class Broker:
         if (self._data.kafka / "log" / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", "server.properties"]
+        # With a blank between them, an id that begins with "-" (one in 64) would be taken for an option.
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}"]
+        tool += ["--config", "server.properties"]
         done = subprocess.run(
             [java, "-Xmx128m", "-Dlog4j2.configurationFile=log4j2.xml", "-cp", classpath, *tool],
             cwd=self._data.kafka,

@@ -37,9 +37,9 @@ def vital_sign_minute(observations: "DataFrame") -> "DataFrame":
     """All versions of the observations of some whole minutes to gold.vital_sign_minute rows."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    current = current_versions(observations.where("value IS NOT NULL").select(*NEEDS))
+    current = current_versions(observations.select(*NEEDS))
     return (
-        current.where("status <> 'entered-in-error'")
+        current.where("value IS NOT NULL AND status <> 'entered-in-error'")
         .withColumn("minute", F.date_trunc("minute", "observed_at"))
         .withColumn("place", F.expr(_PLACE))
         .groupBy(*KEY)

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_a_record_just_below_the_limit_is_taken(broker: str, topics: Topics) -> 
 def test_a_data_dir_whose_path_has_blanks_commas_and_umlauts_serves(tmp_path: Path, jars: Path) -> None:
     with Broker(DataDir(tmp_path / "a b,c" / "stationär"), jars) as broker:
         assert ensure(broker.address, [ALERTS]) == ("alerts",)
+
+
+def test_a_cluster_id_that_looks_like_an_option_serves(
+    data: DataDir, jars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardhouse.broker.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
+    with Broker(data, jars):
+        assert "cluster.id=-" in (data.kafka / "log" / "meta.properties").read_text()
 
 
 def test_a_taken_port_is_named_before_anything_starts(data: DataDir, jars: Path) -> None:

@@ -171,10 +171,7 @@ def test_instants_at_the_ends_of_what_is_accepted_land(lake, found, records):
     "dense_rows",
     [
         1,
-        pytest.param(
-            1_000_000,
-            marks=pytest.mark.xfail(strict=True, reason="the minute of the signal that was named first is not mended"),
-        ),
+        1_000_000,
     ],
     ids=["dense", "sparse"],
 )

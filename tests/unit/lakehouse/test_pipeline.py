@@ -51,7 +51,6 @@ def test_a_pipeline_that_contradicts_itself_is_an_error_that_says_where(flows, e
     assert str(raised.value) in (error, error.replace("a -> b -> a", "b -> a -> b"))
 
 
-@pytest.mark.xfail(strict=True, reason="check keeps the last of two flows that share a name")
 def test_two_flows_of_one_name_are_an_error():
     with pytest.raises(DeclarationError):
         check([replace(ALERT_LIMITS, writes=()), replace(DEVICE_MESSAGE, name=ALERT_LIMITS.name)])
