@@ -19,7 +19,7 @@ def main() -> int:
         return 2
     for each in [name] if name else NAMES:
         print(f"--- {each}", flush=True)
-        code = subprocess.run([sys.executable, str(HERE / f"bench_{each}.py"), *options], check=False).returncode
+        code = subprocess.run([sys.executable, "-m", f"bench.bench_{each}", *options], check=False).returncode
         if code:
             return code
     return 0

@@ -1,7 +1,7 @@
 """The whole stack on this machine: alert latency, freshness of bronze and gold, lag, memory and processor time.
 
-Runs ``ward up`` with the simulator in a temporary data dir and prints its figures beside the goals: ``python
-bench/bench_live.py --rate 1000 --duration 11m``. The first minute is warm-up and does not count for latencies. Run it
+Runs ``ward up`` with the simulator in a temporary data dir and prints its figures beside the goals: ``python -m
+bench live --rate 1000 --duration 11m``. The first minute is warm-up and does not count for latencies. Run it
 with nothing else on the machine.
 """
 

@@ -2,7 +2,7 @@
 
 It starts a broker of its own on a free port of the loopback address, in a temporary folder, and takes it away again.
 
-    python bench/bench_router.py [--rate 1000] [--seconds 60] [--backlog 100000]
+    python -m bench router [--rate 1000] [--seconds 60] [--backlog 100000]
 
 Latency is the broker's timestamp of the event on ``alerts`` minus that of its record on ``alert.evaluations``. The load
 has 1,000 patients with six signals each; patients become abnormal and recover, some six to ten of them each second.

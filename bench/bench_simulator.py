@@ -1,6 +1,6 @@
 """What the simulator costs: records made, records sent as fast as they go, and its share of a core at a steady rate.
 
-Prints one JSON object. Run it with nothing else on the machine: ``python bench/bench_simulator.py --seconds 30``. It
+Prints one JSON object. Run it with nothing else on the machine: ``python -m bench simulator --seconds 30``. It
 starts a broker of its own in a temporary folder; figures are of this process alone (the broker is another).
 """
 

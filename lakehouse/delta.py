@@ -67,21 +67,24 @@ def insert_missing(
     key = list(table.key)
     hashed = F.xxhash64(*key).alias("hash")
     marked = rows.select("*", hashed)
-    target = read(rows.sparkSession, path).where(within).select(*key)
-    shared = marked.groupBy("hash").count().where("count > 1").select("hash")
-    taken = marked.select("hash").join(target.select(hashed), "hash", "left_semi")
-    doubtful = shared.union(taken).distinct().persist()
+    hashes = marked.select("hash")
+    # Sent to every task, the hashes are looked up while the table's files are read, without a sort of either.
+    target = read(rows.sparkSession, path).where(within).select(*key, hashed)
+    alike = target.join(F.broadcast(hashes), "hash", "left_semi").persist()
+    shared = hashes.groupBy("hash").count().where("count > 1").select("hash")
+    doubtful = shared.union(alike.select("hash")).distinct().persist()
     try:
         if doubtful.isEmpty():
             append(rows, path, write)
             return
         nth = F.row_number().over(Window.partitionBy(*key).orderBy(*first_by))
         several = marked.join(F.broadcast(doubtful), "hash", "left_semi").withColumn("nth", nth).where("nth = 1")
-        missing = several.join(target, key, "left_anti").select(*rows.columns)
+        missing = several.join(F.broadcast(alike.select(*key)), key, "left_anti").select(*rows.columns)
         alone = marked.join(F.broadcast(doubtful), "hash", "left_anti").select(*rows.columns)
-        append(alone.union(missing), path, write)
+        append(alone.union(missing.coalesce(1)), path, write)
     finally:
         doubtful.unpersist()
+        alike.unpersist()
 
 
 def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -> None:

@@ -20,8 +20,11 @@ CONF = {
     # A shuffle or a Delta snapshot is a few thousand rows: the defaults (200, 50) would only schedule empty tasks.
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
-    # The flows of one application have some five hundred generated classes. With Spark's hundred, each batch compiles all
-    # of them again, in Janino and then in Java, which costs as much as the batch itself.
+    # Replanning after each stage makes a job of every stage: with two partitions it finds nothing to improve and costs
+    # a sixth of a batch. Joins that need it say which side is small.
+    "spark.sql.adaptive.enabled": "false",
+    # The flows of one application have some five hundred generated classes. With Spark's hundred, each batch compiles
+    # all of them again, in Janino and then in Java, which costs as much as the batch itself.
     "spark.sql.codegen.cache.maxEntries": "4000",
     # Small files are mended by table maintenance, not in the path of the stream.
     "spark.databricks.delta.autoCompact.enabled": "false",

@@ -17,7 +17,7 @@ from lakehouse.table import Table
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
 from lakehouse.topics import CLINICAL_RESOURCE
 from lakehouse.transforms import message, observation
-from lakehouse.transforms.vital_sign_minute import vital_sign_minute
+from lakehouse.transforms.vital_sign_minute import NEEDS, vital_sign_minute
 from streaming import query
 from streaming.config import StreamConfig
 
@@ -75,11 +75,9 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
             return identities(action, batch_id)
 
         # Backfilled files are topics of their own and hold the same messages.
-        rows = build(records.where(records.topic != config.topic(CLINICAL_RESOURCE))).persist()
-        try:
-            _land(rows, config, identity)
-        finally:
-            rows.unpersist()
+        rows = build(records.where(records.topic != config.topic(CLINICAL_RESOURCE)))
+        with query.held(rows) as batch:
+            _land(batch, config, identity)
 
     return write
 
@@ -91,9 +89,8 @@ def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Wri
     if batch.bad:
         insert(observation.quarantined(rows), OBSERVATION_QUARANTINE, batch.bad, config, identity("quarantine"))
     good = observation.accepted(rows)
-    for name, minutes in (("dense", batch.dense), ("sparse", batch.sparse)):
-        if minutes:
-            insert(good.where(_in(minutes)), OBSERVATION, minutes, config, identity(f"observation/{name}"))
+    if batch.dense or batch.sparse:
+        insert(_apart(good, batch), OBSERVATION, (*batch.dense, *batch.sparse), config, identity("observation"))
     if batch.dense:
         replace_minutes(good.sparkSession, batch.dense, config, identity("minute/dense"))
     if batch.sparse:
@@ -124,15 +121,22 @@ def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: Str
     from pyspark.sql import functions as F  # noqa: N812
 
     key = list(VITAL_SIGN_MINUTE.key)
-    silver = delta.read(values.sparkSession, config.data.table(OBSERVATION))
-    near = silver.where(delta.within("observed_at", minutes, _MINUTE))
-    near = near.withColumn("minute", F.date_trunc("minute", "observed_at"))
-    versions = near.join(values.select("observation_id"), "observation_id", "left_semi")
-    touched = versions.where("value IS NOT NULL").select(*key).distinct().persist()
+    # Few patients have stragglers: their rows are all that is looked at after the one pass over these minutes.
+    patients = F.broadcast(values.select("patient_id").distinct())
+    near = (
+        delta.read(values.sparkSession, config.data.table(OBSERVATION))
+        .where(delta.within("observed_at", minutes, _MINUTE))
+        .select(*NEEDS, F.date_trunc("minute", "observed_at").alias("minute"))
+        .join(patients, "patient_id", "left_semi")
+        .persist()
+    )
+    versions = near.join(F.broadcast(values.select("observation_id")), "observation_id", "left_semi")
+    touched = versions.where("value IS NOT NULL").select(*key).distinct()
+    derived = touched.join(vital_sign_minute(_of_keys(near, touched)), key, "left")
+    derived = derived.select(*_MINUTE_COLUMNS).persist()
     try:
-        derived = touched.join(vital_sign_minute(_of_keys(near, touched)), key, "left")
         delta.replace_keys(
-            derived.select(*_MINUTE_COLUMNS),
+            derived,
             VITAL_SIGN_MINUTE,
             config.data.table(VITAL_SIGN_MINUTE),
             write,
@@ -140,13 +144,22 @@ def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: Str
             within=delta.within("t.minute", minutes, _MINUTE),
         )
     finally:
-        touched.unpersist()
+        derived.unpersist()
+        near.unpersist()
 
 
 def _of_keys(near: "DataFrame", touched: "DataFrame") -> "DataFrame":
     """Every version of the observations of which one counts, or counted, for a touched key."""
-    counted = near.join(touched, list(VITAL_SIGN_MINUTE.key), "left_semi").select("observation_id").distinct()
-    return near.join(counted, "observation_id", "left_semi")
+    from pyspark.sql import functions as F  # noqa: N812
+
+    counted = near.join(F.broadcast(touched), list(VITAL_SIGN_MINUTE.key), "left_semi").select("observation_id")
+    return near.join(F.broadcast(counted), "observation_id", "left_semi")
+
+
+def _apart(good: "DataFrame", batch: Batch) -> "DataFrame":
+    """The values of dense minutes and those of sparse ones, in files apart."""
+    parts = [good.where(_in(minutes)) for minutes in (batch.dense, batch.sparse) if minutes]
+    return parts[0] if len(parts) == 1 else parts[0].union(parts[1].coalesce(1))
 
 
 def _batch(rows: "DataFrame") -> Batch:

@@ -1,7 +1,8 @@
 """Starting a declared flow as a streaming query, and keeping its progress where people and reports find it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,20 @@ def observed(rows: "DataFrame") -> "DataFrame":
         F.unix_millis(F.min("received_at")).alias("oldest_received_at"),
         F.unix_millis(F.max("received_at")).alias("newest_received_at"),
     )
+
+
+@contextmanager
+def held(rows: "DataFrame") -> Iterator["DataFrame"]:
+    """The rows, worked out once and kept for the block, without the plan that they come from.
+
+    A cached frame keeps its plan, and each step on it would have all of parsing and constraints analysed again: more
+    than the work itself for a small batch.
+    """
+    kept = rows.localCheckpoint(eager=True)
+    try:
+        yield kept
+    finally:
+        kept._jdf.queryExecution().analyzed().rdd().unpersist(False)
 
 
 def start(writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: Path | None = None) -> "StreamingQuery":
@@ -110,10 +125,13 @@ def progress_record(event: dict[str, Any], now: datetime) -> progress.Record:
 def _lag(sources: list[dict[str, Any]]) -> int | None:
     """Records that were there and not read yet when the batch was planned; None for a source that does not say.
 
-    Kafka says it in offsets. Delta counts the files it left for later: none of them means no records either.
+    Kafka says it in offsets, but not in real-time mode, whose batches have no end until they are over. Delta counts the
+    files it left for later: none of them means no records either.
     """
     metrics = [source.get("metrics", {}) for source in sources]
     if all("avgOffsetsBehindLatest" in said for said in metrics):
+        if not all(source.get("latestOffset") for source in sources):
+            return None
         return sum(_offsets_behind(source) for source in sources)
     nothing_left = all(said.get("numFilesOutstanding") == "0" for said in metrics)
     return 0 if nothing_left else None

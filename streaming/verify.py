@@ -26,7 +26,7 @@ from lakehouse.tables import (
 from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, VITALS
 from lakehouse.transforms import message, observation
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
-from streaming import alert_event, audit, kafka
+from streaming import alert_event, audit, kafka, query
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -120,14 +120,22 @@ def _parsed(
     """Bronze against silver, up to the bronze version silver has committed; parsed again by the same transforms."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    key = OBSERVATION.key
     vitals = tables[DEVICE_MESSAGE.full_name].where(F.col("topic") != config.topic(CLINICAL_RESOURCE))
-    everything = observation.observations(message.parse(vitals))
     # Parsing is what this costs: once, and only what the checks need of it is kept.
-    everything = everything.select(
-        *key, *COORDINATES, "received_at", "dead_letter_reason", "dead_letter_detail"
-    ).persist()
-    done = _done(spark, config, everything, at)
+    needed = (*OBSERVATION.key, *COORDINATES, "received_at", "dead_letter_reason", "dead_letter_detail")
+    with query.held(observation.observations(message.parse(vitals)).select(*needed)) as everything:
+        return _compared(spark, config, tables, everything, _done(spark, config, everything, at))
+
+
+def _compared(
+    spark: "SparkSession",
+    config: StreamConfig,
+    tables: Mapping[str, "DataFrame"],
+    everything: "DataFrame",
+    done: "DataFrame",
+) -> tuple[list[Check], dict[str, int]]:
+    """``everything`` that bronze gives, and what of it silver has ``done``, against silver's tables."""
+    key = OBSERVATION.key
     rows = _values(done).select(*key)
     expected = rows.distinct().persist()
     dead = observation.dead_letters(done).select(*COORDINATES)
@@ -169,7 +177,6 @@ def _parsed(
     if sent is not None:
         checks += audit.audit(sent, tables[DEVICE_MESSAGE.full_name], done, tables)
     expected.unpersist()
-    everything.unpersist()
     return checks, totals
 
 

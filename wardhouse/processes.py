@@ -28,6 +28,8 @@ LOG_BYTES_KEPT = 20_000_000
 ShownState = Literal["starting", "ready", "running", "restarting", "stopped"]
 """``running`` is a command that ends by itself and serves nobody."""
 _POLL_S = 0.1
+_NEWBORN_S = 0.5
+"""By then a new process runs its own program: Java starts small ones, and each would count as a second Java."""
 _KILL_WAIT_S = 5.0
 
 
@@ -205,7 +207,7 @@ class Supervisor:
         """Note memory and processor time of every component with all its processes; call it about once a second."""
         owner = {process.pid: child for child, process in self._live()}
         sums = {pid: [0, 0.0] for pid in owner}
-        me = psutil.Process()
+        me, begun = psutil.Process(), time.time()
         parents = {}
         family = me.children(recursive=True)
         for process in family:
@@ -218,7 +220,9 @@ class Supervisor:
             with contextlib.suppress(psutil.NoSuchProcess):
                 with process.oneshot():
                     times = process.cpu_times()
-                    sums[root][0] += process.memory_info().rss
+                    # Between its birth and its first program a child is its parent, memory included.
+                    if process.create_time() < begun - _NEWBORN_S:
+                        sums[root][0] += process.memory_info().rss
                 # What ended and was waited for counts with its parent.
                 sums[root][1] += times.user + times.system + times.children_user + times.children_system
                 owner[root].family[process.pid] = process
