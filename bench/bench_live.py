@@ -53,7 +53,16 @@ def show(report: dict[str, Any]) -> None:
         value = report[name][quantile]
         verdict = "no figure" if value is None else "met" if value <= goal else "MISSED"
         print(f"{name:28} {quantile:5} {value if value is not None else '-':>10} goal {goal:>8g}  {verdict}")
-    for name in ("lost", "duplicated", "largest_lag", "cold_start_s", "first_alert_s", "peak_rss_mb", "cores"):
+    for name in (
+        "lost",
+        "duplicated",
+        "largest_lag",
+        "cold_start_s",
+        "first_alert_s",
+        "peak_rss_mb",
+        "rss_mb_at_peak",
+        "cores",
+    ):
         print(f"{name:28} {report[name]}")
     print(f"{'cpu_s_per_million_messages':28} {report['cpu_s_per_million_messages']}")
 

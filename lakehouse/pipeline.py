@@ -73,7 +73,7 @@ OBSERVATION = Flow(
     build="streaming.observation:start",
     application="lakehouse",
     owner="data-engineering",
-    trigger=timedelta(seconds=30),
+    trigger=timedelta(seconds=15),
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )

@@ -125,14 +125,13 @@ def progress_record(event: dict[str, Any], now: datetime) -> progress.Record:
 def _lag(sources: list[dict[str, Any]]) -> int | None:
     """Records that were there and not read yet when the batch was planned; None for a source that does not say.
 
-    Kafka says it in offsets, but not in real-time mode, whose batches have no end until they are over. Delta counts the
+    Kafka says it in offsets, but for real-time mode, whose latest offset is the one it began with. Delta counts the
     files it left for later: none of them means no records either.
     """
     metrics = [source.get("metrics", {}) for source in sources]
     if all("avgOffsetsBehindLatest" in said for said in metrics):
-        if not all(source.get("latestOffset") for source in sources):
-            return None
-        return sum(_offsets_behind(source) for source in sources)
+        behind = [_offsets_behind(source) for source in sources]
+        return None if min(behind, default=0) < 0 else sum(behind)
     nothing_left = all(said.get("numFilesOutstanding") == "0" for said in metrics)
     return 0 if nothing_left else None
 

@@ -123,6 +123,7 @@ class Supervisor:
         self._clock = clock
         self._children: dict[str, _Child] = {}
         self.peak_rss_mb = 0.0
+        self.at_peak_mb: dict[str, float] = {}
         """The most that all components and this process held in memory together, as seen by ``measure``."""
 
     def __enter__(self) -> Self:
@@ -228,8 +229,11 @@ class Supervisor:
                 owner[root].family[process.pid] = process
         for pid, (rss, cpu) in sums.items():
             owner[pid].rss_bytes, owner[pid].cpu_s = int(rss), max(owner[pid].cpu_s, cpu)
-        total = me.memory_info().rss + sum(rss for rss, _ in sums.values())
-        self.peak_rss_mb = max(self.peak_rss_mb, total / 1e6)
+        used = {"up": me.memory_info().rss / 1e6} | {
+            owner[pid].program.name: rss / 1e6 for pid, (rss, _) in sums.items()
+        }
+        if sum(used.values()) > self.peak_rss_mb:
+            self.peak_rss_mb, self.at_peak_mb = sum(used.values()), used
 
     def conditions(self) -> tuple[Condition, ...]:
         """How every component is, in the order of their start."""

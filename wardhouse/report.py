@@ -72,6 +72,8 @@ class Run:
     last: Use | None
     """When the last message was sent."""
     peak_rss_mb: float
+    at_peak_mb: Mapping[str, float]
+    """Resident memory by component at the moment of the peak."""
     restarts: Mapping[str, int]
     ledger: Mapping[str, Any] | None = None
     """What ``ward verify`` reports; None where it was not run."""
@@ -101,6 +103,7 @@ def build(run: Run, data: DataDir, bootstrap: str) -> dict[str, Any]:
         "cold_start_s": _seconds(run.started_at, run.sending_at),
         "first_alert_s": _seconds(run.started_at, first_alert),
         "peak_rss_mb": round(run.peak_rss_mb, 1),
+        "rss_mb_at_peak": {name: round(used, 1) for name, used in run.at_peak_mb.items()},
         "cpu_s": dict(run.cpu_s),
         "cores": cores(run.settled, run.last),
         "cpu_s_per_million_messages": cpu_per_million(run.settled, run.last),

@@ -39,7 +39,7 @@ from wardhouse.topics import Offsets, end_offsets, ensure
 
 LANDING_TIMEOUT_S = 600.0
 """How long the end of a --duration run waits for the last message; a usual backlog is through long before."""
-DELTA_NICE = 5
+DELTA_NICE = 10
 """The lakehouse yields to the alert flow, the broker and the router: alerts stay quick while a batch is written."""
 BROKER = ("broker",)
 _TICK_S = 0.25
@@ -418,6 +418,7 @@ class _Stack:
             settled=facts.reference,
             last=facts.last,
             peak_rss_mb=self._supervisor.peak_rss_mb,
+            at_peak_mb=self._supervisor.at_peak_mb,
             restarts={item.name: item.restarts for item in self._supervisor.conditions()},
             ledger=ledger,
             settings={name: value for name, value in asdict(self._options).items() if name != "report"},

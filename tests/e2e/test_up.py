@@ -66,14 +66,25 @@ def ready(data: DataDir, name: str) -> Callable[[], bool]:
     return asked
 
 
-def test_a_run_lands_everything_though_components_are_killed_in_it(up: Up, data: DataDir, tmp_path: Path) -> None:
+def component(data: DataDir, name: str) -> psutil.Process:
+    state = read_state(data, name)
+    assert state is not None
+    return psutil.Process(state.pid)
+
+
+def test_a_run_lands_everything_though_components_are_killed_and_the_broker_stands_still_for_half_a_minute(
+    up: Up, data: DataDir, tmp_path: Path
+) -> None:
     report_file = tmp_path / "report.json"
-    process = up("--patients", "40", "--duration", "40s", "--faults", "heavy", "--report", str(report_file))
+    process = up("--patients", "40", "--duration", "45s", "--faults", "heavy", "--report", str(report_file))
     wait_until(ready(data, "simulator"), process)
     for name in ("router", "stream-lakehouse"):
-        state = read_state(data, name)
-        assert state is not None
-        psutil.Process(state.pid).kill()
+        component(data, name).kill()
+    time.sleep(3)
+    (broker,) = (child for child in component(data, "broker").children() if child.name() == "java")
+    broker.suspend()
+    time.sleep(30)
+    broker.resume()
     said, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 0, said
     report = json.loads(report_file.read_text())

@@ -12,8 +12,8 @@ from lakehouse import delta
 from lakehouse.datadir import DataDir
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
-from lakehouse.topics import TOPICS
 from streaming.config import StreamConfig
+from tests.fixtures.streams import config_of
 from tests.fixtures.vitals import NOW
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def records(frame: Callable[..., "DataFrame"]) -> Callable[..., "DataFrame"]:
 @pytest.fixture
 def stream_config(tmp_path: Path) -> StreamConfig:
     """Settings of a stream on an empty data dir; no broker is there."""
-    topics = {topic.name: topic.name for topic in TOPICS}
-    return StreamConfig(DataDir(tmp_path / "ward"), "", topics, Path(".jars"), cores=2, memory="1g")
+    return config_of(DataDir(tmp_path / "ward"))
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
 """The ledger finds what is lost, doubled or changed, and nothing else."""
 
+import shutil
+
 import pytest
 
 from lakehouse import delta
 from lakehouse.checkpoint import Position
+from lakehouse.datadir import DataDir
 from lakehouse.delta import Write
 from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
 from lakehouse.pipeline import OBSERVATION as FLOW
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
 from streaming import verify
 from streaming.observation import write_batch
+from tests.fixtures.streams import config_of
 from tests.fixtures.vitals import encoded, heart_rate
 
 LAYERS = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE)
@@ -52,12 +56,26 @@ def test_a_ledger_holds_when_nothing_is_at_fault_and_adds_up_what_is():
     }
 
 
-@pytest.fixture
-def proven(spark, lake, records):
-    """What the ledger finds at fault between bronze, silver and gold, by name; and how much there is."""
-    bronze = lake.data.table(DEVICE_MESSAGE)
+@pytest.fixture(scope="module")
+def landed(spark, records, empty_tables, tmp_path_factory):
+    """A data dir on which one batch has landed. Copy it: landing takes seconds."""
+    config = config_of(DataDir(tmp_path_factory.mktemp("landed") / "ward"))
+    shutil.copytree(empty_tables.root, config.data.root)
+    bronze = config.data.table(DEVICE_MESSAGE)
     delta.append(records(*SENT), bronze, Write("bronze", 0))
-    write_batch(FLOW, lake)(delta.read(spark, bronze), 0)
+    write_batch(FLOW, config)(delta.read(spark, bronze), 0)
+    return config.data
+
+
+@pytest.fixture
+def lake(landed, stream_config):
+    shutil.copytree(landed.root, stream_config.data.root)
+    return stream_config
+
+
+@pytest.fixture
+def proven(spark, lake):
+    """What the ledger finds at fault between bronze, silver and gold, by name; and how much there is."""
 
     def prove(whole: int = 1) -> tuple[dict[str, tuple[Fault, int]], dict[str, int]]:
         source = {"reservoirId": "0efa6ae4", "reservoirVersion": whole + 1, "index": -1}

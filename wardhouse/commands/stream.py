@@ -16,8 +16,9 @@ class Application(StrEnum):
     BOTH = "both"
 
 
-CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 2, Application.BOTH: 10}
-"""Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs."""
+CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 3, Application.BOTH: 11}
+"""Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs; of the
+lakehouse's, silver and gold take two at a time, and the third keeps bronze from waiting for them."""
 MEMORY = {Application.ALERTS: "1g", Application.LAKEHOUSE: "2g", Application.BOTH: "3g"}
 
 

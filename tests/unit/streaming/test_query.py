@@ -49,8 +49,12 @@ def test_progress_is_what_people_ask_for_lag_in_records_and_the_span_of_what_was
         ({"metrics": {}}, None),
         ({"endOffset": DELTA, "latestOffset": DELTA, "metrics": {}}, None),
         ({"endOffset": None, "latestOffset": None, "metrics": {"avgOffsetsBehindLatest": "0.0"}}, 0),
+        (
+            {"endOffset": {"v": {"0": 9}}, "latestOffset": {"v": {"0": 0}}, "metrics": {"avgOffsetsBehindLatest": "0"}},
+            None,
+        ),
     ],
-    ids=["files", "no_files", "says_nothing", "delta_does_not_say", "kafka_before_data"],
+    ids=["files", "no_files", "says_nothing", "delta_does_not_say", "kafka_before_data", "real_time"],
 )
 def test_lag_is_what_the_source_says_of_it(source, lag):
     assert progress_record(KAFKA | {"sources": [source]}, NOW)["lag"] == lag
