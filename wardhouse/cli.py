@@ -1,5 +1,8 @@
 """The command ``ward``: every component, and everything a person or a DAG does, is one of its commands."""
 
+import errno
+import sys
+
 import typer
 
 from wardhouse.commands import (
@@ -61,6 +64,21 @@ app.command("dbt", rich_help_panel=_DATA, context_settings=dbt.CONTEXT)(dbt.dbt)
 app.command("docs", rich_help_panel=_DATA)(docs.docs)
 
 
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full: free some space, then start again; what had landed is safe",
+    errno.EDQUOT: "the disk quota is used up: free some space, then start again; what had landed is safe",
+    errno.EROFS: "the file system is read-only: give --data-dir a place that can be written",
+    errno.EACCES: "no permission: give --data-dir a place that this user can write",
+}
+
+
 def main() -> None:
     """Entry point of the command."""
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"ward: {place}{_DISK_ERRORS[error.errno]}", err=True)
+        sys.exit(1)

@@ -6,6 +6,7 @@ says by its state file when it serves. Nothing here knows what a component does.
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +26,8 @@ from wardhouse.errors import Failure
 LOG_LINES_SHOWN = 12
 LOG_BYTES_KEPT = 20_000_000
 """A log that is longer when its component starts becomes NAME.log.1, and a fresh one begins."""
+LEAST_FREE_BYTES = 32_000_000
+"""Enough to end a batch and write checkpoints. On a full disk every component dies in the middle of something."""
 ShownState = Literal["starting", "ready", "running", "restarting", "stopped"]
 """``running`` is a command that ends by itself and serves nobody."""
 _POLL_S = 0.1
@@ -155,6 +158,12 @@ class Supervisor:
 
     def check(self) -> None:
         """Look after every component once: tell of deaths, start again what is due. Raises GaveUp."""
+        if shutil.disk_usage(self._data.root).free < LEAST_FREE_BYTES:
+            least = LEAST_FREE_BYTES // 1_000_000
+            raise GaveUp(
+                f"less than {least} MB are left on the disk of {self._data.root}: free some space, then start again;"
+                " what had not landed yet is in Kafka and lands then"
+            )
         now = self._clock()
         for child in self._children.values():
             if child.process is None:

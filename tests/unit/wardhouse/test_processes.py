@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from lakehouse.datadir import DataDir
+from wardhouse import processes
 from wardhouse.component import SUPERVISOR_VARIABLE, component, read_state, states
 from wardhouse.errors import Failure
 from wardhouse.processes import GaveUp, Interrupted, Program, RestartPolicy, Supervisor, last_lines, restart_delay
@@ -253,6 +254,16 @@ def test_what_a_killed_component_leaves_is_gone_before_it_starts_again(
     kill(process)
     supervisor.check()
     assert [child for child in children if child.is_running()] == []
+
+
+def test_a_disk_that_is_nearly_full_ends_the_run_before_anything_is_half_written(
+    supervisor: Supervisor, data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.root.mkdir()
+    supervisor.check()
+    monkeypatch.setattr(processes, "LEAST_FREE_BYTES", 10**18)
+    with pytest.raises(GaveUp, match=r"are left on the disk of .*: free some space, then start again"):
+        supervisor.check()
 
 
 def test_leaving_the_block_ends_everything(

@@ -1,0 +1,35 @@
+import errno
+
+import pytest
+
+from wardhouse import cli
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "ward: /data/x: the disk is full: free some space"),
+        (errno.EACCES, "ward: /data/x: no permission: give --data-dir a place"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_one_line_whatever_the_command_was_doing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, said: str
+) -> None:
+    def failing() -> None:
+        raise OSError(code, "as the kernel says it", "/data/x")
+
+    monkeypatch.setattr(cli, "app", failing)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> None:
+        raise FileNotFoundError(errno.ENOENT, "not there", "/data/x")
+
+    monkeypatch.setattr(cli, "app", failing)
+    with pytest.raises(FileNotFoundError):
+        cli.main()
