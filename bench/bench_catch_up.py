@@ -35,7 +35,11 @@ def catch_up(data: DataDir, broker: Broker, patients: int, messages: int) -> dic
     ensure(broker.address)
     # A rate beyond reach: the sender is always behind, and sends as fast as it can.
     run(
-        options(1_000_000, patients), broker.address, data.root / "truth", data.root / "sent", Limits(messages=messages)
+        options(1_000_000, patients),
+        broker.address,
+        data.root / "truth",
+        data.root / "sent",
+        limits=Limits(messages=messages),
     )
     ends = end_offsets(broker.address, Settings().topics().values())
     began = time.monotonic()

@@ -31,8 +31,9 @@ LEAST_FREE_BYTES = 32_000_000
 ShownState = Literal["starting", "ready", "running", "restarting", "stopped"]
 """``running`` is a command that ends by itself and serves nobody."""
 _POLL_S = 0.1
-_NEWBORN_S = 0.5
-"""By then a new process runs its own program: Java starts small ones, and each would count as a second Java."""
+_NEWBORN_S = 2.0
+"""By then a new process runs its own program: Java starts small ones, and each would count as a second Java. The system
+tells births to a second only."""
 _KILL_WAIT_S = 5.0
 
 
@@ -231,7 +232,7 @@ class Supervisor:
                 with process.oneshot():
                     times = process.cpu_times()
                     # Between its birth and its first program a child is its parent, memory included.
-                    if process.create_time() < begun - _NEWBORN_S:
+                    if process.pid == root or process.create_time() < begun - _NEWBORN_S:
                         sums[root][0] += process.memory_info().rss
                 # What ended and was waited for counts with its parent.
                 sums[root][1] += times.user + times.system + times.children_user + times.children_system
