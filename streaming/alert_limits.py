@@ -111,8 +111,8 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 def rehearse(spark: "SparkSession", pack: Pack, times: int = REHEARSALS) -> None:
     """Plan the flow's query over no records again and again, until Java has compiled Spark's planner.
 
-    At each checkpoint the query is planned anew while messages wait: the second plan of a process takes a second, the
-    thirtieth a twentieth of it.
+    At each checkpoint the query is planned anew while messages wait: the first plan of a process takes more than a
+    second, the second a quarter of one, the thirtieth a twentieth.
     """
     from py4j.protocol import Py4JError
 

@@ -38,7 +38,7 @@ _KILL_WAIT_S = 5.0
 
 
 class GaveUp(Failure):
-    """A component could not be started, or died more often than it may. The text has its last log lines."""
+    """A component could not be started, died more often than it may (with its last log lines), or the disk is full."""
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -126,9 +126,8 @@ class Supervisor:
         self._policy = policy
         self._clock = clock
         self._children: dict[str, _Child] = {}
-        self.peak_rss_mb = 0.0
-        self.at_peak_mb: dict[str, float] = {}
-        """The most that all components and this process held in memory together, as seen by ``measure``."""
+        self.peak_rss_mb: dict[str, float] = {}
+        """By component, this process among them: resident memory when all together held the most ``measure`` saw."""
 
     def __enter__(self) -> Self:
         return self
@@ -242,8 +241,7 @@ class Supervisor:
         used = {"up": me.memory_info().rss / 1e6} | {
             owner[pid].program.name: rss / 1e6 for pid, (rss, _) in sums.items()
         }
-        if sum(used.values()) > self.peak_rss_mb:
-            self.peak_rss_mb, self.at_peak_mb = sum(used.values()), used
+        self.peak_rss_mb = max(self.peak_rss_mb, used, key=lambda each: sum(each.values()))
 
     def conditions(self) -> tuple[Condition, ...]:
         """How every component is, in the order of their start."""

@@ -418,7 +418,6 @@ class _Stack:
             settled=facts.reference,
             last=facts.last,
             peak_rss_mb=self._supervisor.peak_rss_mb,
-            at_peak_mb=self._supervisor.at_peak_mb,
             restarts={item.name: item.restarts for item in self._supervisor.conditions()},
             ledger=ledger,
             settings={name: value for name, value in asdict(self._options).items() if name != "report"},
