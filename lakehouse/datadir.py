@@ -32,8 +32,17 @@ class DataDir:
 
         A rewind or restore never edits a checkpoint: it makes the next generation.
         """
-        generations = [int(path.name) for path in (self.checkpoints / flow.name).glob("[0-9]*")]
-        return self.checkpoints / flow.name / str(max(generations, default=1))
+        return next(iter(self.generations(flow)), self.checkpoints / flow.name / "1")
+
+    def generations(self, flow: Flow) -> tuple[Path, ...]:
+        """Every generation of the flow's checkpoint that there is, newest first."""
+        found = (self.checkpoints / flow.name).glob("[0-9]*")
+        return tuple(sorted(found, key=lambda path: int(path.name), reverse=True))
+
+    def next_checkpoint(self, flow: Flow) -> Path:
+        """The generation after the newest."""
+        newest = next(iter(self.generations(flow)), None)
+        return self.checkpoints / flow.name / str(int(newest.name) + 1 if newest else 1)
 
     @property
     def kafka(self) -> Path:

@@ -6,11 +6,17 @@ normalisation and constraints with silver, so that what silver quarantines can r
 
 import logging
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from kafka.errors import KafkaError
+
 from alerting.bands import bands_sql
 from alerting.pack import Pack, load
+from lakehouse import progress
+from lakehouse.checkpoint import position
 from lakehouse.pipeline import Flow
 from lakehouse.render import first_fault, schema
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION
@@ -19,6 +25,7 @@ from lakehouse.transforms.message import parse
 from lakehouse.transforms.observation import repeats_sql, unit_sql, value_sql, values_in_message_sql
 from streaming import kafka
 from streaming.config import StreamConfig
+from streaming.evaluated import DELIVERY_TIMEOUT_S, Evaluated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -29,8 +36,11 @@ log = logging.getLogger(__name__)
 FETCH_WAIT_MS = 100
 LINGER_MS = 10
 """With both, an evaluation takes some tens of milliseconds instead of ten, and the flow a fraction of the processor."""
+PROGRESS_S = 5.0
 REHEARSALS = 30
 REHEARSAL_PAUSE_S = 1.0
+_EARLIEST = -2
+"""How Spark names the first offset of a partition."""
 
 
 def _observations(pack: Pack) -> str:
@@ -88,24 +98,76 @@ def build(records: "DataFrame", pack: Pack) -> "DataFrame":
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
-    """Start the flow: in real-time mode where the session has a task slot for each partition, else in micro-batches."""
+    """Start the flow: in real-time mode where the session has a task slot for each partition, else in micro-batches.
+
+    Each start is a new generation of the checkpoint, behind what is evaluated already.
+    """
     assert flow.trigger is not None  # noqa: S101 (declared in the pipeline)
-    records = kafka.read(spark, config.bootstrap, [config.topic(VITALS)], fetch_wait_ms=FETCH_WAIT_MS)
+    since = {config.topic(VITALS): resumption(flow, config)}
+    log.info("alert flow: goes on at %s (-2: the first message there is)", kafka.starting(since))
+    records = kafka.read(spark, config.bootstrap, [config.topic(VITALS)], fetch_wait_ms=FETCH_WAIT_MS, since=since)
     pack = load(config.pack)
-    rows = build(records, pack)
-    writer = kafka.write(rows, config.bootstrap, config.topic(ALERT_EVALUATIONS), linger_ms=LINGER_MS)
-    writer = writer.queryName(flow.name).outputMode("update")
-    writer = writer.option("checkpointLocation", str(config.data.checkpoint(flow)))
+    writer = kafka.write(
+        build(records, pack),
+        config.bootstrap,
+        config.topic(ALERT_EVALUATIONS),
+        linger_ms=LINGER_MS,
+        delivery_timeout_s=DELIVERY_TIMEOUT_S,
+    )
+    writer = writer.queryName(flow.name).option("checkpointLocation", str(config.data.next_checkpoint(flow)))
     if realtime(spark, config):
         log.info("alert flow: real-time mode, checkpoint every %g s", flow.trigger.total_seconds())
         interval = f"{flow.trigger.total_seconds():g} seconds"
-        query = writer.trigger(realTime=interval).start()  # type: ignore[call-overload]
+        query = writer.outputMode("update").trigger(realTime=interval).start()  # type: ignore[call-overload]
         Thread(target=rehearse, args=(spark, pack), name="rehearsal", daemon=True).start()
-        return query  # type: ignore[no-any-return]
-    # An offset log written beside the batch instead of before it: it halves the latency of a micro-batch.
-    writer = writer.outputMode("append").option("asyncProgressTrackingEnabled", "true")
-    log.warning("alert flow: micro-batches (real-time mode is off, or has fewer task slots than partitions)")
-    return writer.trigger(processingTime="0 seconds").start()
+    else:
+        log.warning("alert flow: micro-batches (real-time mode is off, or has fewer task slots than partitions)")
+        # An offset log written beside the batch instead of before it: it halves the latency of a micro-batch.
+        writer = writer.outputMode("append").option("asyncProgressTrackingEnabled", "true")
+        query = writer.trigger(processingTime="0 seconds").start()
+    Thread(target=tell, args=(query, flow, config), name="alert-progress", daemon=True).start()
+    return query  # type: ignore[no-any-return]
+
+
+def resumption(flow: Flow, config: StreamConfig) -> dict[int, int]:
+    """Where the flow goes on, of each partition of ``vitals``: behind what is committed or delivered, else earliest."""
+    commits = (position(path) for path in config.data.generations(flow))
+    last = next((at for at in commits if at is not None), None)
+    committed = last.kafka().get(config.topic(VITALS), {}) if last else {}
+    with Evaluated(config) as evaluated:
+        ends, delivered = evaluated.ends(), evaluated.delivered()
+    done = {number: max(committed.get(number, 0), delivered.get(number, 0)) for number in ends}
+    return {number: at if 0 < at <= ends[number] else _EARLIEST for number, at in done.items()}
+
+
+def tell(query: "StreamingQuery", flow: Flow, config: StreamConfig) -> None:
+    """Keep the flow's progress, as long as its query runs: a real-time batch itself says nothing before its end.
+
+    Records are evaluations; the lag counts what cannot be evaluated too, until something is evaluated after it.
+    """
+    from py4j.protocol import Py4JError
+
+    try:
+        while query.isActive:
+            try:
+                with Evaluated(config) as evaluated:
+                    _tell(query, evaluated, config.data.progress(flow.name))
+            except KafkaError as error:
+                log.warning("alert flow: how far it is cannot be told: %s", error)
+                time.sleep(PROGRESS_S)
+    except (Py4JError, OSError) as error:
+        log.info("the session ended, and with it the alert flow's progress: %s", error)
+
+
+def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path) -> None:
+    before: tuple[float, int] | None = None
+    while query.isActive:
+        now, count, newest = time.monotonic(), evaluated.count(), evaluated.newest()
+        lag = sum(end - newest.get(number, 0) for number, end in evaluated.ends().items())
+        rate = (count - before[1]) / (now - before[0]) if before else None
+        progress.append(path, {"at": datetime.now(UTC).isoformat(), "records": count, "rate": rate, "lag": lag})
+        before = now, count
+        time.sleep(PROGRESS_S)
 
 
 def rehearse(spark: "SparkSession", pack: Pack, times: int = REHEARSALS) -> None:

@@ -8,6 +8,8 @@ from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING
 
+from kafka.errors import KafkaError
+
 from lakehouse import delta
 from lakehouse.pipeline import Flow, flows_of
 from lakehouse.session import build_session
@@ -94,7 +96,11 @@ def revive(spark: "SparkSession", item: Running, config: StreamConfig, now: floa
     if len(item.restarts) > MAX_RESTARTS:
         raise StreamError(f"flow {item.flow.name} failed {len(item.restarts)} times in ten minutes, last: {error}")
     log.error("flow %s failed and starts again: %s", item.flow.name, error)
-    item.query = start(spark, item.flow, config)
+    try:
+        item.query = start(spark, item.flow, config)
+    except KafkaError as unreachable:
+        # The query that failed stands for the one that could not start: the next look counts it as failed again.
+        log.error("flow %s cannot start: %s", item.flow.name, unreachable)
 
 
 def finish(queries: list["StreamingQuery"]) -> None:

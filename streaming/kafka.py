@@ -1,7 +1,9 @@
 """Kafka as Spark reads and writes it."""
 
+import json
 from typing import TYPE_CHECKING
 
+from lakehouse.checkpoint import KafkaOffsets
 from lakehouse.topics import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
@@ -10,17 +12,23 @@ if TYPE_CHECKING:
 
 
 def read(
-    spark: "SparkSession", bootstrap: str, topics: list[str], *, fetch_wait_ms: int, max_records: int | None = None
+    spark: "SparkSession",
+    bootstrap: str,
+    topics: list[str],
+    *,
+    fetch_wait_ms: int,
+    max_records: int | None = None,
+    since: KafkaOffsets | None = None,
 ) -> "DataFrame":
     """A stream of records: topic, partition, offset, received_at, key, value.
 
-    It begins at the earliest record: what was sent before the first start counts too. Offsets that retention has taken
-    do not stop it; ``ward verify`` reports them as lost. ``max_records`` bounds a micro-batch.
+    Without ``since`` it begins at the earliest record: what was sent before the first start counts too. Offsets that
+    retention has taken do not stop it; ``ward verify`` reports them as lost. ``max_records`` bounds a micro-batch.
     """
     options = {
         "kafka.bootstrap.servers": bootstrap,
         "subscribe": ",".join(topics),
-        "startingOffsets": "earliest",
+        "startingOffsets": starting(since) if since else "earliest",
         "failOnDataLoss": "false",
         "kafka.isolation.level": "read_committed",
         "kafka.fetch.max.wait.ms": str(fetch_wait_ms),
@@ -31,12 +39,21 @@ def read(
     return as_records(spark.readStream.format("kafka").options(**options).load())
 
 
+def starting(offsets: KafkaOffsets) -> str:
+    """Offsets as Spark's Kafka source takes them."""
+    return json.dumps(
+        {topic: {str(number): at for number, at in partitions.items()} for topic, partitions in offsets.items()}
+    )
+
+
 def as_records(raw: "DataFrame") -> "DataFrame":
     """Kafka's own columns under the names the lakehouse uses."""
     return raw.selectExpr("topic", "partition", "offset", "timestamp AS received_at", "key", "value")
 
 
-def write(rows: "DataFrame", bootstrap: str, topic: str, *, linger_ms: int) -> "DataStreamWriter":
+def write(
+    rows: "DataFrame", bootstrap: str, topic: str, *, linger_ms: int, delivery_timeout_s: int
+) -> "DataStreamWriter":
     """A writer of rows with ``key`` and ``value`` to one topic, acknowledged by every replica."""
     return (
         rows.writeStream.format("kafka")
@@ -44,4 +61,5 @@ def write(rows: "DataFrame", bootstrap: str, topic: str, *, linger_ms: int) -> "
         .option("topic", topic)
         .option("kafka.acks", "all")
         .option("kafka.linger.ms", str(linger_ms))
+        .option("kafka.delivery.timeout.ms", str(delivery_timeout_s * 1000))
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.delta import Write
-from lakehouse.pipeline import Flow
+from lakehouse.pipeline import ALERT_LIMITS, Flow
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ def progress_listener(data: DataDir) -> "StreamingQueryListener":
 
         def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802
             name = event.progress.name or str(event.progress.id)
+            if name == ALERT_LIMITS.name:
+                # It tells its own: a real-time batch ends once an hour.
+                return
             progress.append(data.progress(name), progress_record(json.loads(event.progress.json), datetime.now(UTC)))
 
         def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802

@@ -263,16 +263,12 @@ def records(spark: "SparkSession", bootstrap: str, since: KafkaOffsets, until: K
     options = {
         "kafka.bootstrap.servers": bootstrap,
         "assign": json.dumps({topic: sorted(partitions) for topic, partitions in until.items()}),
-        "startingOffsets": json.dumps({topic: _texts(partitions) for topic, partitions in since.items()}),
-        "endingOffsets": json.dumps({topic: _texts(partitions) for topic, partitions in until.items()}),
+        "startingOffsets": kafka.starting(since),
+        "endingOffsets": kafka.starting(until),
         "kafka.isolation.level": "read_committed",
         "failOnDataLoss": "false",
     }
     return kafka.as_records(spark.read.format("kafka").options(**options).load())
-
-
-def _texts(partitions: Mapping[int, int]) -> dict[str, int]:
-    return {str(partition): offset for partition, offset in partitions.items()}
 
 
 def _between(since: KafkaOffsets, until: KafkaOffsets) -> str:

@@ -68,6 +68,7 @@ _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space, then start again; what had landed is safe",
     errno.EDQUOT: "the disk quota is used up: free some space, then start again; what had landed is safe",
     errno.EROFS: "the file system is read-only: give --data-dir a place that can be written",
+    errno.ENOTDIR: "a file stands where a folder must be: give --data-dir another place",
     errno.EACCES: "no permission: give --data-dir a place that this user can write",
 }
 

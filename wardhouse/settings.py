@@ -1,5 +1,6 @@
 """Typed settings: read once, at an entry point, from the environment, and passed on as values."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,12 @@ DEFAULT_DATA_DIR = Path(".ward")
 DEFAULT_BROKER_PORT = 9092
 
 
+def _default_jars() -> Path:
+    """The folder that set-up fills, beside the environment it made: a command may be called from anywhere."""
+    beside = Path(sys.prefix).parent / ".jars"
+    return beside if beside.is_dir() else Path(".jars")
+
+
 class Settings(BaseSettings):
     """What the environment may set. Names carry the prefix WARD_, but for Kafka's own KAFKA_BOOTSTRAP_SERVERS."""
 
@@ -21,7 +28,7 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     """Brokers to use instead of the embedded one."""
-    jars: Path = Path(".jars")
+    jars: Path = Field(default_factory=_default_jars, validate_default=True)
     """Folder that set-up filled: ``spark`` and ``kafka`` below it."""
     topic_names: dict[str, str] = {}
     """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""

@@ -85,6 +85,14 @@ def ensure(bootstrap: str, topics: Iterable[Topic] = TOPICS, names: Names | None
         return tuple(sorted(missing))
 
 
+def require(bootstrap: str, names: Iterable[str]) -> None:
+    """Check that a broker answers and has these topics. Raises Failure, which says what to do."""
+    with administration(bootstrap) as client:
+        missing = sorted(set(names) - set(client.list_topics()))
+    if missing:
+        raise Failure(f"Kafka at {bootstrap} has no topic {', '.join(missing)}: run 'ward apply'")
+
+
 def end_offsets(bootstrap: str, names: Iterable[str], timeout_s: float = CONNECT_TIMEOUT_S) -> Offsets:
     """The offset after the last record of each partition of the topics that exist. Raises Failure."""
     wanted_names = set(names)

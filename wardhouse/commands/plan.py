@@ -31,13 +31,17 @@ def apply(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
     from lakehouse.session import SessionError, build_session
     from lakehouse.tables import TABLES
     from wardhouse.broker import bootstrap_servers
+    from wardhouse.component import component
     from wardhouse.errors import Failure, failures
     from wardhouse.plan import apply_tables, table_steps
     from wardhouse.topics import ensure
 
     settings, data = Settings(), data_dir(path)
-    with failures(SessionError):
+    with failures(SessionError), component(data, "apply"):
         check()
+        # Topics first: a broker that does not answer is known before a Java machine is started for the tables.
+        for name in ensure(bootstrap_servers(settings, data), names=settings.topic_names):
+            typer.echo(f"done: topic {name}: created")
         steps = table_steps(data, TABLES)
         if any(step.statement for step in steps):
             spark = build_session("wardhouse-apply", settings.jars)
@@ -47,8 +51,6 @@ def apply(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
                 spark.stop()
         for step in steps:
             typer.echo(f"{'done' if step.statement else 'left'}: {step.kind} {step.name}: {step.found}")
-        for name in ensure(bootstrap_servers(settings, data), names=settings.topic_names):
-            typer.echo(f"done: topic {name}: created")
         if left := [step for step in steps if not step.statement]:
             raise Failure(f"{len(left)} differences need a decision: no statement mends them without losing data")
     typer.echo("tables and topics are as declared")

@@ -40,9 +40,12 @@ def stream(
     from wardhouse.component import component
     from wardhouse.errors import failures
     from wardhouse.signals import stop_on_signals
+    from wardhouse.topics import require
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
+    # A broker that is away is told once, by the error it ends in, and not ten times a second by the client.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     settings, data = Settings(), data_dir(path)
     config = StreamConfig(
         data=data,
@@ -61,4 +64,6 @@ def stream(
         component(data, name) as running,
         stop_on_signals() as stop,
     ):
+        # Before the seconds that a Java machine takes to start.
+        require(config.bootstrap, config.topics.values())
         run(applications, config, stop, running.ready)
