@@ -7,6 +7,8 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$name && exit; \
 	done; echo python3)
 BIN := .venv/bin
+# Test processes: each has a Spark session and a broker of its own, some 2 GB.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test check bench airflow dashboard clean
@@ -21,7 +23,8 @@ up: setup  ## run the live pipeline with simulated patients until Ctrl-C
 	@$(BIN)/ward up $(ARGS)
 
 test: setup  ## every test
-	$(BIN)/pytest $(ARGS)
+	@# By file: the tests of one share a session or a broker. The long ones stand first in the order of the files.
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## style, types, layers, lock file, generated files
 	$(BIN)/ruff check
