@@ -56,7 +56,7 @@ _DELIVERY_TIMEOUT_MS = 3_600_000
 sends what the state topic's outbox holds."""
 _SESSION_MS = 10_000
 """How long the partitions of a router that is gone for good stay without one."""
-_STARTUP_MS = 10_000
+_STARTUP_MS = 30_000
 
 
 class RouterError(RuntimeError):

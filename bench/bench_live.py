@@ -22,10 +22,13 @@ GOALS: tuple[tuple[str, str, float], ...] = (
     ("evaluation_latency_warm_ms", "p50", 50),
     ("evaluation_latency_warm_ms", "p99", 100),
     ("evaluation_latency_warm_ms", "p999", 300),
-    ("bronze_latency_ms", "p95", 15_000),
-    ("gold_latency_ms", "p95", 90_000),
+    ("bronze_latency_warm_ms", "p95", 15_000),
+    ("gold_latency_warm_ms", "p95", 90_000),
 )
 """Goals at 1,000 messages/s of six signals each from 1,000 patients, on two cores with broker and simulator on them."""
+
+SLOW_RATE, SLOW_GOLD_MS = 100, 30_000
+"""At so few messages a second gold is to be fresher."""
 
 
 def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
@@ -47,13 +50,21 @@ def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
     return dict(json.loads(report.read_text(encoding="utf-8")))
 
 
-def show(report: dict[str, Any]) -> None:
+def goals(rate: int) -> tuple[tuple[str, str, float], ...]:
+    """Figure, quantile and goal in ms."""
+    gold = SLOW_GOLD_MS if rate <= SLOW_RATE else None
+    return tuple((name, q, gold if gold and name.startswith("gold") else goal) for name, q, goal in GOALS)
+
+
+def show(report: dict[str, Any], rate: int) -> None:
     """Print each goal with what was measured, then what has no goal."""
-    for name, quantile, goal in GOALS:
+    for name, quantile, goal in goals(rate):
         value = report[name][quantile]
         verdict = "no figure" if value is None else "met" if value <= goal else "MISSED"
         print(f"{name:28} {quantile:5} {value if value is not None else '-':>10} goal {goal:>8g}  {verdict}")
     for name in (
+        "bronze_latency_ms",
+        "gold_latency_ms",
         "lost",
         "duplicated",
         "largest_lag",
@@ -77,7 +88,7 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(given.rate, given.patients, given.duration, Path(folder))
-    show(report)
+    show(report, given.rate)
     if given.out:
         given.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

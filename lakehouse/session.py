@@ -1,5 +1,6 @@
 """The one place that makes a SparkSession: Delta, Kafka and the settings that suit a few cores."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,11 +54,12 @@ def build_session(
         raise SessionError(f"no Delta Lake jars in {spark_jars}: run `make setup`, or set WARD_JARS to their folder")
     from pyspark.sql import SparkSession
 
+    # Python workers run in this environment, not in whatever python3 is first on PATH. A session that is made here and
+    # not by spark-submit takes it from the environment alone.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app_name).master(f"local[{cores}]")
     own = {
         "spark.driver.memory": memory,
-        # Python workers run in this environment, not in whatever python3 is first on PATH.
-        "spark.pyspark.python": sys.executable,
         "spark.driver.extraClassPath": f"{spark_jars}/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j()} {java_options}".strip(),
         "spark.driver.bindAddress": "127.0.0.1",

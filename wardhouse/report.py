@@ -84,6 +84,7 @@ def build(run: Run, data: DataDir, bootstrap: str) -> dict[str, Any]:
     counts, alerts, alerts_warm, first_alert = _from_tables(run, data)
     evaluations = evaluation_latencies(bootstrap, run.topics[ALERT_EVALUATIONS.name], run.since, run.until)
     warm = _warm_ms(run)
+    bronze, silver = (run.flows.get(flow.name, ()) for flow in (BRONZE_FLOW, SILVER_FLOW))
     sent = messages_sent(run.simulator)
     totals = run.ledger["totals"] if run.ledger else {}
     return {
@@ -97,8 +98,10 @@ def build(run: Run, data: DataDir, bootstrap: str) -> dict[str, Any]:
         "alert_latency_warm_ms": alerts_warm,
         "evaluation_latency_ms": summary([latency for _, latency in evaluations]),
         "evaluation_latency_warm_ms": summary([latency for at, latency in evaluations if warm and at >= warm]),
-        "bronze_latency_ms": batch_latency(run.flows.get(BRONZE_FLOW.name, ())),
-        "gold_latency_ms": batch_latency(run.flows.get(SILVER_FLOW.name, ())),
+        "bronze_latency_ms": batch_latency(bronze),
+        "bronze_latency_warm_ms": batch_latency(bronze, warm) if warm else summary(()),
+        "gold_latency_ms": batch_latency(silver),
+        "gold_latency_warm_ms": batch_latency(silver, warm) if warm else summary(()),
         "cold_start_s": _seconds(run.started_at, run.sending_at),
         "first_alert_s": _seconds(run.started_at, first_alert),
         "peak_rss_mb": round(sum(run.peak_rss_mb.values()), 1),
@@ -135,8 +138,8 @@ def summary(latencies_ms: "Sequence[float] | np.ndarray[Any, Any]", weights: Seq
     return {**dict(zip(names, found, strict=True)), "count": round(float(cumulated[-1]))}
 
 
-def batch_latency(lines: Iterable[Record]) -> Summary:
-    """From the broker's timestamp to the commit, over the records of all batches.
+def batch_latency(lines: Iterable[Record], since_ms: int = 0) -> Summary:
+    """From the broker's timestamp to the commit, over the records of all batches that came from ``since_ms`` on.
 
     A batch tells its oldest and newest record; those between are taken as evenly spread, as a steady stream is.
     """
@@ -147,10 +150,10 @@ def batch_latency(lines: Iterable[Record]) -> Summary:
     for line in lines:
         if not line.get("rows") or line.get("newest_received_at") is None:
             continue
-        shortest = line["committed_at"] - line["newest_received_at"]
-        longest = line["committed_at"] - line["oldest_received_at"]
-        values += np.linspace(shortest, longest, _POINTS_PER_BATCH).tolist()
-        weights += [line["rows"] / _POINTS_PER_BATCH] * _POINTS_PER_BATCH
+        received = np.linspace(line["oldest_received_at"], line["newest_received_at"], _POINTS_PER_BATCH)
+        counted = received[received >= since_ms]
+        values += (line["committed_at"] - counted).tolist()
+        weights += [line["rows"] / _POINTS_PER_BATCH] * len(counted)
     return summary(values, weights)
 
 

@@ -85,9 +85,9 @@ def ensure(bootstrap: str, topics: Iterable[Topic] = TOPICS, names: Names | None
         return tuple(sorted(missing))
 
 
-def require(bootstrap: str, names: Iterable[str]) -> None:
+def require(bootstrap: str, names: Iterable[str], timeout_s: float) -> None:
     """Check that a broker answers and has these topics. Raises Failure, which says what to do."""
-    with administration(bootstrap) as client:
+    with administration(bootstrap, timeout_s) as client:
         missing = sorted(set(names) - set(client.list_topics()))
     if missing:
         raise Failure(f"Kafka at {bootstrap} has no topic {', '.join(missing)}: run 'ward apply'")

@@ -1,75 +1,12 @@
+"""``ward up`` as a person runs it."""
+
 import json
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-import pytest
-
 from lakehouse.datadir import DataDir
-from wardhouse.component import read_state
-
-WARD = str(Path(sys.executable).parent / "ward")
-LONGEST_S = 600.0
-"""A cold start, a minute of data and the proof take a minute or two; the rest is for a machine that is busy."""
-
-Up = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def up(data: DataDir) -> Iterator[Up]:
-    """Call it with further options to start ``ward up``; whatever it leaves is a failure of the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*options: str) -> "subprocess.Popen[str]":
-        command = [WARD, "up", "--data-dir", str(data.root), "--broker-port", "0", *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-    left = processes_of(data)
-    for process_left in left:
-        process_left.kill()
-    assert left == []
-
-
-def processes_of(data: DataDir) -> list[psutil.Process]:
-    """Everything that works on this data dir: each component names it on its command line or runs inside it."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        named = " ".join(process.info["cmdline"] or ())
-        if str(data.root) in named or (process.info["cwd"] or "").startswith(str(data.root)):
-            found.append(process)
-    return found
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + LONGEST_S
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def ready(data: DataDir, name: str) -> Callable[[], bool]:
-    def asked() -> bool:
-        state = read_state(data, name)
-        return state is not None and state.state == "ready"
-
-    return asked
-
-
-def component(data: DataDir, name: str) -> psutil.Process:
-    state = read_state(data, name)
-    assert state is not None
-    return psutil.Process(state.pid)
+from tests.fixtures.stack import LONGEST_S, Up, component, processes_of, ready, wait_until
 
 
 def test_a_run_lands_everything_though_components_are_killed_and_the_broker_stands_still_for_half_a_minute(

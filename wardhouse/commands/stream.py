@@ -19,6 +19,8 @@ class Application(StrEnum):
 CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 3, Application.BOTH: 11}
 """Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs; of the
 lakehouse's, silver and gold take two at a time, and the third keeps bronze from waiting for them."""
+BROKER_WAIT_S = 30.0
+"""A broker may be on its way back when a stream is started again: patience costs less than one more restart."""
 MEMORY = {Application.ALERTS: "1g", Application.LAKEHOUSE: "2g", Application.BOTH: "3g"}
 
 
@@ -65,5 +67,5 @@ def stream(
         stop_on_signals() as stop,
     ):
         # Before the seconds that a Java machine takes to start.
-        require(config.bootstrap, config.topics.values())
+        require(config.bootstrap, config.topics.values(), timeout_s=BROKER_WAIT_S)
         run(applications, config, stop, running.ready)

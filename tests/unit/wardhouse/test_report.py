@@ -43,6 +43,11 @@ def test_a_batch_spreads_its_records_between_its_oldest_and_its_newest() -> None
     assert found == {"p50": 5000.0, "p95": 9500.0, "p99": 9900.0, "p999": 10_000.0, "max": 10_000.0, "count": 1000}
 
 
+def test_what_came_before_the_warm_up_was_over_does_not_count() -> None:
+    found = batch_latency([batch(1000, oldest=0, newest=9900, committed=10_000)], since_ms=5000)
+    assert (found["count"], found["p50"], found["max"]) == (500, 2500.0, 5000.0)
+
+
 def test_batches_count_by_their_rows_and_empty_ones_not_at_all() -> None:
     lines: list[Record] = [
         batch(9000, oldest=0, newest=0, committed=100),
