@@ -18,8 +18,8 @@ from alerting.pack import Pack, load
 from lakehouse import progress
 from lakehouse.checkpoint import position
 from lakehouse.pipeline import Flow
-from lakehouse.render import first_fault, schema
-from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION
+from lakehouse.render import first_fault
+from lakehouse.tables import OBSERVATION
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
 from lakehouse.transforms.message import parse
 from lakehouse.transforms.observation import repeats_sql, unit_sql, value_sql, values_in_message_sql
@@ -37,8 +37,6 @@ FETCH_WAIT_MS = 100
 LINGER_MS = 10
 """With both, an evaluation takes some tens of milliseconds instead of ten, and the flow a fraction of the processor."""
 PROGRESS_S = 5.0
-REHEARSALS = 30
-REHEARSAL_PAUSE_S = 1.0
 _EARLIEST = -2
 """How Spark names the first offset of a partition."""
 
@@ -106,9 +104,8 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
     since = {config.topic(VITALS): resumption(flow, config)}
     log.info("alert flow: goes on at %s (-2: the first message there is)", kafka.starting(since))
     records = kafka.read(spark, config.bootstrap, [config.topic(VITALS)], fetch_wait_ms=FETCH_WAIT_MS, since=since)
-    pack = load(config.pack)
     writer = kafka.write(
-        build(records, pack),
+        build(records, load(config.pack)),
         config.bootstrap,
         config.topic(ALERT_EVALUATIONS),
         linger_ms=LINGER_MS,
@@ -119,7 +116,6 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
         log.info("alert flow: real-time mode, checkpoint every %g s", flow.trigger.total_seconds())
         interval = f"{flow.trigger.total_seconds():g} seconds"
         query = writer.outputMode("update").trigger(realTime=interval).start()  # type: ignore[call-overload]
-        Thread(target=rehearse, args=(spark, pack), name="rehearsal", daemon=True).start()
     else:
         log.warning("alert flow: micro-batches (real-time mode is off, or has fewer task slots than partitions)")
         # An offset log written beside the batch instead of before it: it halves the latency of a micro-batch.
@@ -168,24 +164,6 @@ def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path) -> None:
         progress.append(path, {"at": datetime.now(UTC).isoformat(), "records": count, "rate": rate, "lag": lag})
         before = now, count
         time.sleep(PROGRESS_S)
-
-
-def rehearse(spark: "SparkSession", pack: Pack, times: int = REHEARSALS) -> None:
-    """Plan the flow's query over no records again and again, until Java has compiled Spark's planner.
-
-    At each checkpoint the query is planned anew while messages wait: the first plan of a process takes more than a
-    second, the second a quarter of one, the thirtieth a twentieth.
-    """
-    from py4j.protocol import Py4JError
-
-    try:
-        nothing = spark.createDataFrame([], schema(DEVICE_MESSAGE.columns))
-        for _ in range(times):
-            # Others start at the same time and are in more of a hurry.
-            time.sleep(REHEARSAL_PAUSE_S)
-            build(nothing, pack)._jdf.queryExecution().toRdd()
-    except (Py4JError, OSError) as error:
-        log.info("the session ended during the rehearsal: %s", error)
 
 
 def realtime(spark: "SparkSession", config: StreamConfig) -> bool:

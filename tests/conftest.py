@@ -13,6 +13,9 @@ from wardhouse.broker import Broker
 from wardhouse.settings import Settings
 from wardhouse.topics import ensure
 
+# Most Java machines of the tests live for less than a minute, in which the second compiler costs more than it saves.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataDir:

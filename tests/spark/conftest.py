@@ -24,9 +24,7 @@ RECORD = "topic STRING, partition INT, offset BIGINT, received_at TIMESTAMP, key
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:
-    # Much code runs once here: the first compiler alone takes half the time of both.
-    quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g", java_options=quick)
+    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g", java_options="-XX:+UseSerialGC")
     yield session
     session.stop()
 
