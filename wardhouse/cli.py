@@ -19,6 +19,7 @@ from wardhouse.commands import (
     replay,
     router,
     rules,
+    score,
     simulate,
     status,
     stream,
@@ -57,6 +58,7 @@ app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
 app.add_typer(limits.app, name="limits", rich_help_panel=_WARD)
 app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
 
+app.command("score", rich_help_panel=_DATA)(score.score)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 # Everything after `ward dbt` is dbt's own.

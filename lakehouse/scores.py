@@ -1,0 +1,320 @@
+"""Early-warning scores: bands declared once, from which the Python function and the Spark expression are made.
+
+Sources: NEWS2: Royal College of Physicians, National Early Warning Score (NEWS) 2, London 2017 (acknowledged). qSOFA:
+Singer et al., Sepsis-3, JAMA 2016;315:801. SIRS: Bone et al., Chest 1992;101:1644.
+
+Missing-data rule: a part without its input has no points, and the score then has no total, but the least and the most
+that it can be. Never is a missing input taken as normal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import floor, isfinite
+
+from lakehouse.vocabulary import CONSCIOUSNESS
+
+Value = float | str | bool | None
+Inputs = Mapping[str, Value]
+"""Values by input name, in the vocabulary's units; what is not there, None or not finite is missing."""
+
+FULL_GCS = 15
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Points of a number: those of the first step whose upper bound (None: no bound) is not below it.
+
+    The number is rounded, half up, to ``decimals`` first: published tables have gaps between their bands, into which
+    averages and values converted from Fahrenheit fall.
+    """
+
+    steps: tuple[tuple[float | None, int], ...]
+    decimals: int = 0
+
+    @property
+    def possible(self) -> tuple[int, ...]:
+        """Every number of points there is."""
+        return tuple(points for _, points in self.steps)
+
+    def of(self, value: Value) -> int | None:
+        """The points of a value, None where it is missing."""
+        if not isinstance(value, int | float) or not isfinite(value):
+            return None
+        scale = 10**self.decimals
+        whole = floor(value * scale + 0.5)
+        return next(points for bound, points in self.steps if bound is None or whole <= round(bound * scale))
+
+    def sql(self, column: str) -> str:
+        """The same as a Spark expression."""
+        scale = 10**self.decimals
+        whole = f"floor(CAST({column} AS DOUBLE) * {scale} + 0.5D)"
+        bounded = ((round(bound * scale), points) for bound, points in self.steps if bound is not None)
+        arms = " ".join(f"WHEN {whole} <= {bound} THEN {points}" for bound, points in bounded)
+        return f"CASE WHEN {_missing(column)} THEN NULL {arms} ELSE {self.steps[-1][1]} END"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """One point for a number below ``below`` or above ``above``, or at one of them where ``inclusive``; else none."""
+
+    below: float | None = None
+    above: float | None = None
+    inclusive: bool = False
+    possible: tuple[int, ...] = (0, 1)
+
+    def of(self, value: Value) -> int | None:
+        """The points of a value, None where it is missing."""
+        if not isinstance(value, int | float) or not isfinite(value):
+            return None
+        if self.inclusive and value in (self.below, self.above):
+            return 1
+        return int((self.below is not None and value < self.below) or (self.above is not None and value > self.above))
+
+    def sql(self, column: str) -> str:
+        """The same as a Spark expression."""
+        equal = "=" if self.inclusive else ""
+        arms = [f"{column} <{equal} {self.below}D"] if self.below is not None else []
+        arms += [f"{column} >{equal} {self.above}D"] if self.above is not None else []
+        return f"CASE WHEN {_missing(column)} THEN NULL WHEN {' OR '.join(arms)} THEN 1 ELSE 0 END"
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Points of a coded value, or of one that is true or false; of any other value there are none."""
+
+    points: tuple[tuple[str | bool, int], ...]
+
+    @property
+    def possible(self) -> tuple[int, ...]:
+        """Every number of points there is."""
+        return tuple(points for _, points in self.points)
+
+    def of(self, value: Value) -> int | None:
+        """The points of a value, None where it is missing."""
+        return next((points for code, points in self.points if code == value), None)
+
+    def sql(self, column: str) -> str:
+        """The same as a Spark expression."""
+        arms = (f"WHEN {column} = {_literal(code)} THEN {points}" for code, points in self.points)
+        return f"CASE {' '.join(arms)} END"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One input of a part and its points; where ``when`` is given, only if that other input has that value."""
+
+    name: str
+    rule: Bands | Outside | Codes
+    when: tuple[tuple[str, float | bool], ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a score. The first of its readings that is present gives the points, or, of ``any_of``, the most."""
+
+    name: str
+    readings: tuple[Reading, ...]
+    any_of: bool = False
+
+    @property
+    def depends(self) -> bool:
+        """Whether another input decides which bands count."""
+        return any(reading.when for reading in self.readings)
+
+
+class Score(StrEnum):
+    """The scores there are."""
+
+    NEWS2 = "news2"
+    QSOFA = "qsofa"
+    SIRS = "sirs"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A score: its parts, inputs that have a value where none is given, and the least total of each risk, descending.
+
+    ``single_risk`` is that of a low total in which one part alone has ``single_points``.
+    """
+
+    parts: tuple[Part, ...]
+    risks: tuple[tuple[int, str], ...]
+    single_points: int | None = None
+    single_risk: str | None = None
+    defaults: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every input, in the order of the parts."""
+        named = (name for part in self.parts for reading in part.readings for name in _names(reading))
+        return tuple(dict.fromkeys(named))
+
+
+def _names(reading: Reading) -> tuple[str, ...]:
+    return (*(name for name, _ in reading.when), reading.name)
+
+
+_ALERT = Codes((("A", 0), *((code, 3) for code in CONSCIOUSNESS if code != "A")))
+_SCALE_1 = Bands(((91, 3), (93, 2), (95, 1), (None, 0)))
+_SCALE_2_AIR = Bands(((83, 3), (85, 2), (87, 1), (None, 0)))
+_SCALE_2_OXYGEN = Bands(((83, 3), (85, 2), (87, 1), (92, 0), (94, 1), (96, 2), (None, 3)))
+
+NEWS2 = Definition(
+    parts=(
+        Part("respiratory_rate", (Reading("respiratory_rate", Bands(((8, 3), (11, 1), (20, 0), (24, 2), (None, 3)))),)),
+        Part(
+            "spo2",
+            (
+                Reading("spo2", _SCALE_1, when=(("spo2_scale", 1),)),
+                Reading("spo2", _SCALE_2_AIR, when=(("spo2_scale", 2), ("on_oxygen", False))),
+                Reading("spo2", _SCALE_2_OXYGEN, when=(("spo2_scale", 2), ("on_oxygen", True))),
+            ),
+        ),
+        Part("oxygen", (Reading("on_oxygen", Codes(((False, 0), (True, 2)))),)),
+        Part("systolic_bp", (Reading("systolic_bp", Bands(((90, 3), (100, 2), (110, 1), (219, 0), (None, 3)))),)),
+        Part("heart_rate", (Reading("heart_rate", Bands(((40, 3), (50, 1), (90, 0), (110, 1), (130, 2), (None, 3)))),)),
+        Part(
+            "consciousness",
+            # Who charts the Glasgow coma score only: 15 is alert, anything less is not.
+            (Reading("consciousness", _ALERT), Reading("gcs", Bands(((FULL_GCS - 1, 3), (None, 0))))),
+        ),
+        Part("temperature", (Reading("temperature", Bands(((35, 3), (36, 1), (38, 0), (39, 1), (None, 2)), 1)),)),
+    ),
+    risks=((7, "high"), (5, "medium"), (0, "low")),
+    single_points=3,
+    single_risk="low-medium",
+    # Scale 2 is for patients of whom it is known that they retain carbon dioxide.
+    defaults=(("spo2_scale", 1),),
+)
+QSOFA = Definition(
+    parts=(
+        Part("respiratory_rate", (Reading("respiratory_rate", Outside(above=22, inclusive=True)),)),
+        Part("systolic_bp", (Reading("systolic_bp", Outside(below=100, inclusive=True)),)),
+        Part(
+            "consciousness",
+            (
+                Reading("gcs", Outside(below=FULL_GCS)),
+                Reading("consciousness", Codes(tuple((code, int(code != "A")) for code in CONSCIOUSNESS))),
+            ),
+        ),
+    ),
+    risks=((2, "positive"), (0, "negative")),
+)
+SIRS = Definition(
+    parts=(
+        Part("temperature", (Reading("temperature", Outside(below=36, above=38)),)),
+        Part("heart_rate", (Reading("heart_rate", Outside(above=90)),)),
+        # As in mimic-code's sirs.sql, either input alone decides where the other was not measured.
+        Part(
+            "respiration",
+            (Reading("respiratory_rate", Outside(above=20)), Reading("paco2", Outside(below=32))),
+            any_of=True,
+        ),
+        Part(
+            "white_cells",
+            (Reading("wbc", Outside(below=4, above=12)), Reading("bands_percent", Outside(above=10))),
+            any_of=True,
+        ),
+    ),
+    risks=((2, "positive"), (0, "negative")),
+)
+SCORES: Mapping[Score, Definition] = {Score.NEWS2: NEWS2, Score.QSOFA: QSOFA, Score.SIRS: SIRS}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One score of one patient at one instant. ``total`` and ``risk`` are None where what is missing could change them.
+
+    ``parts`` has the points by part, None where they are not known.
+    """
+
+    total: int | None
+    total_min: int
+    total_max: int
+    risk: str | None
+    parts: Mapping[str, int | None]
+
+
+def score(definition: Definition, inputs: Inputs) -> Scored:
+    """Score one set of inputs."""
+    known = {**dict(definition.defaults), **{name: value for name, value in inputs.items() if value is not None}}
+    ranges = {part.name: _range(part, known) for part in definition.parts}
+    low, high = sum(least for least, _ in ranges.values()), sum(most for _, most in ranges.values())
+    # A risk never falls when points are added: where both ends agree, so does all between them.
+    least = _risk(definition, low, any(pair == (definition.single_points,) * 2 for pair in ranges.values()))
+    most = _risk(definition, high, any(pair[1] == definition.single_points for pair in ranges.values()))
+    return Scored(
+        total=low if low == high else None,
+        total_min=low,
+        total_max=high,
+        risk=least if least == most else None,
+        parts={name: pair[0] if pair[0] == pair[1] else None for name, pair in ranges.items()},
+    )
+
+
+def _range(part: Part, known: Inputs) -> tuple[int, int]:
+    """The least and the most points that the part can have."""
+    can = [reading for reading in part.readings if all(known.get(name) in (None, it) for name, it in reading.when)]
+    given = [reading.rule.of(known.get(reading.name)) for reading in can]
+    present = [points for points in given if points is not None]
+    if present and not part.depends:
+        points = max(present) if part.any_of else present[0]
+        return points, points
+    possible = [
+        points
+        for reading, own in zip(can, given, strict=True)
+        for points in (reading.rule.possible if own is None else (own,))
+    ]
+    return min(possible), max(possible)
+
+
+def _risk(definition: Definition, total: int, single: bool) -> str:
+    found = next(risk for least, risk in definition.risks if total >= least)
+    lowest = definition.risks[-1][1]
+    return definition.single_risk if single and found == lowest and definition.single_risk else found
+
+
+def range_sql(part: Part, columns: Mapping[str, str]) -> tuple[str, str]:
+    """The least and the most points of a part as Spark expressions.
+
+    ``columns`` has an expression for each input that there is: numbers, codes as text, truths as BOOLEAN.
+    """
+    given = [
+        reading.rule.sql(columns[reading.name]) if reading.name in columns else "NULL" for reading in part.readings
+    ]
+    ends: list[str] = []
+    for choose, end in ((min, "least"), (max, "greatest")):
+        whole = [f"coalesce({own}, {choose(r.rule.possible)})" for r, own in zip(part.readings, given, strict=True)]
+        if part.depends:
+            ends.append(_of(end, [_where_it_can(r, sql, columns) for r, sql in zip(part.readings, whole, strict=True)]))
+            continue
+        present = _of("greatest" if part.any_of else "coalesce", given)
+        outer = choose(points for reading in part.readings for points in reading.rule.possible)
+        ends.append(f"coalesce({present}, {outer})")
+    return ends[0], ends[1]
+
+
+def _where_it_can(reading: Reading, sql: str, columns: Mapping[str, str]) -> str:
+    others = (f"coalesce({columns.get(name, 'NULL')} = {_literal(it)}, true)" for name, it in reading.when)
+    return f"CASE WHEN {' AND '.join(others)} THEN {sql} END"
+
+
+def _of(function: str, arguments: list[str]) -> str:
+    return arguments[0] if len(arguments) == 1 else f"{function}({', '.join(arguments)})"
+
+
+def risk_sql(definition: Definition, total: str, single: str) -> str:
+    """The risk of a total as a Spark expression; ``single`` says whether one part alone has the points of a single."""
+    arms = [f"WHEN {total} >= {least} THEN '{risk}'" for least, risk in definition.risks[:-1]]
+    if definition.single_risk:
+        arms.append(f"WHEN {single} THEN '{definition.single_risk}'")
+    return f"CASE {' '.join(arms)} ELSE '{definition.risks[-1][1]}' END"
+
+
+def _missing(column: str) -> str:
+    return f"{column} IS NULL OR isnan({column}) OR abs({column}) = double('infinity')"
+
+
+def _literal(value: str | float | bool) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
