@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from alerting.pack import LimitRule, Pack, bounds, plausible
-from lakehouse.vocabulary import signal_by_code
+from alerting.pack import LimitRule, Pack, bounds
+from lakehouse.vocabulary import plausible, signal_by_code
 
 SCHEMA_VERSION = 1
 

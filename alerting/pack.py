@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lakehouse.vocabulary import Signal, signal_by_name
+from lakehouse.vocabulary import Signal, plausible, signal_by_name
 
 Priority = Literal["high", "medium", "low"]
 Category = Literal["physiological", "technical"]
@@ -181,16 +181,6 @@ def _overlap(one: LimitRule, other: LimitRule) -> Iterator[str]:
                 f"rules {low.id} and {high.id}: limit: {low.signal} clears at {low.clear_in(unit):g} and at "
                 f"{high.clear_in(unit):g}{where}, so that no value is normal for both"
             )
-
-
-def plausible(signal: Signal, value: float) -> bool:
-    """Whether a value of this signal, in its unit, may be true."""
-    return not (
-        (signal.above is not None and value <= signal.above)
-        or (signal.at_least is not None and value < signal.at_least)
-        or (signal.below is not None and value >= signal.below)
-        or (signal.at_most is not None and value > signal.at_most)
-    )
 
 
 def bounds(signal: Signal) -> str:

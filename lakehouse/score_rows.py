@@ -7,7 +7,7 @@ Each input has a column of its own name; blank is missing. A value outside the v
 from collections.abc import Iterable, Iterator, Mapping
 
 from lakehouse.scores import Definition, Inputs, Score, Value, score
-from lakehouse.vocabulary import NO_VALUE_SENTINELS, Signal, signals
+from lakehouse.vocabulary import plausible, signal_by_name
 
 _TRUTHS = {
     **dict.fromkeys(("1", "true", "yes", "y", "oxygen", "o2"), True),
@@ -44,13 +44,17 @@ def check_header(header: Iterable[str] | None, definition: Definition, name: Sco
 
 def scored_rows(rows: Iterable[Mapping[str, str]], definition: Definition) -> Iterator[dict[str, str]]:
     """Each row with the columns of :func:`added_columns`. Raises ScoreInputError; the first row is line 2."""
-    by_name = {signal.name: signal for signal in signals()}
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ScoreInputError(f"line {line}: another number of fields than the header has")
         inputs = {name: _parsed(name, row[name].strip(), line) for name in definition.inputs if name in row}
-        left_out = [name for name, value in inputs.items() if not _plausible(by_name.get(name), value)]
+        left_out = [name for name, value in inputs.items() if not _may_be(name, value)]
         yield {**row, **_scored(definition, {**inputs, **dict.fromkeys(left_out)}), "left_out": " ".join(left_out)}
+
+
+def _may_be(name: str, value: Value) -> bool:
+    signal = signal_by_name().get(name)
+    return signal is None or not isinstance(value, float) or plausible(signal, value)
 
 
 def _scored(definition: Definition, inputs: Inputs) -> dict[str, str]:
@@ -84,16 +88,3 @@ def _one_of(known: Mapping[str, Value], text: str, name: str, line: int) -> Valu
     if text not in known:
         raise ScoreInputError(f"line {line}: {name} is {text!r}, not one of {', '.join(known)}")
     return known[text]
-
-
-def _plausible(signal: Signal | None, value: Value) -> bool:
-    if signal is None or not isinstance(value, float):
-        return True
-    if value in NO_VALUE_SENTINELS or (value == 0 and signal.zero_is_no_value):
-        return False
-    return (
-        (signal.above is None or value > signal.above)
-        and (signal.at_least is None or value >= signal.at_least)
-        and (signal.below is None or value < signal.below)
-        and (signal.at_most is None or value <= signal.at_most)
-    )

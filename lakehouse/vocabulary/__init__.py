@@ -93,6 +93,16 @@ def signal_by_code() -> dict[str, Signal]:
     return {signal.code: signal for signal in signals()}
 
 
+def plausible(signal: Signal, value: float) -> bool:
+    """Whether a value of this signal, in its unit, may be true. No monitor's "no value" is."""
+    return not (
+        (signal.above is not None and value <= signal.above)
+        or (signal.at_least is not None and value < signal.at_least)
+        or (signal.below is not None and value >= signal.below)
+        or (signal.at_most is not None and value > signal.at_most)
+    )
+
+
 @cache
 def units() -> tuple[Unit, ...]:
     """Every unit text the lakehouse accepts."""

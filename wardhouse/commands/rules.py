@@ -33,3 +33,22 @@ def check(
             typer.echo(f"{pack.label}: {len(pack.rules)} rules{units}")
     if broken:
         raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A pack's name or .yaml file.")],
+    new: Annotated[str, typer.Argument(help="Another one.")],
+) -> None:
+    """Show what changes from one pack to another; exit code 1 where something does."""
+    from alerting.pack import PackError, load
+    from alerting.pack_diff import differences
+    from wardhouse.errors import failures
+
+    with failures(PackError):
+        lines = differences(load(old), load(new))
+    for line in lines:
+        typer.echo(line)
+    if lines:
+        raise typer.Exit(1)
+    typer.echo("the same rules")
