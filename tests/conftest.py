@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from wardhouse.broker import Broker
 from wardhouse.settings import Settings
 from wardhouse.topics import ensure
 
+# A process of pytest-xdist has a main module without a file: pyspark takes that for a run of its doctests, and ends it.
+sys.modules["__main__"].__dict__.setdefault("__file__", pytest.__file__)
 # Most Java machines of the tests live for less than a minute, in which the second compiler costs more than it saves.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 

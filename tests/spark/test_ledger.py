@@ -93,11 +93,7 @@ GOLD = "gold: every minute equals what silver gives"
 TOTALS = {"observations": 3, "quarantined": 1, "dead_letters": 2, "duplicates_removed": 2}
 
 
-def test_what_the_stream_has_written_holds_and_is_counted(proven):
-    assert proven() == ({}, TOTALS)
-
-
-def test_what_silver_has_not_read_yet_is_not_claimed(lake, records, proven):
+def test_what_the_stream_has_written_holds_and_what_silver_has_not_read_yet_is_not_claimed(lake, records, proven):
     later = records(encoded(message_id="later"), b"}", first=100)
     delta.append(later, lake.data.table(DEVICE_MESSAGE), Write("bronze", 1))
     assert proven() == ({}, TOTALS)
