@@ -8,8 +8,11 @@ import typer
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
     from pathlib import Path
+
+    from lakehouse.datadir import DataDir
 
 app = typer.Typer(help="Alerts.", no_args_is_help=True)
 
@@ -58,6 +61,64 @@ def list_alerts(
         typer.echo(orjson.dumps(alert) if as_json else _line(alert))
     if not shown:
         typer.echo("no alerts", err=True)
+
+
+@app.command()
+def show(
+    alert: Annotated[str, typer.Argument(help="An alert_id, or enough of its beginning to name one alert.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a transition.")] = False,
+    data: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Show every transition of one alert with the value, limit, rule and message behind it, from gold.alert_event."""
+    import orjson
+
+    from lakehouse.reader import TableMissingError
+    from wardhouse.errors import Failure, failures
+
+    with failures(TableMissingError):
+        events = _transitions(data_dir(data), alert)
+        if not events:
+            raise Failure(f"no alert {alert} in gold.alert_event: it lands half a minute after it was raised")
+        if names := sorted({event["alert_id"] for event in events} - {events[0]["alert_id"]}):
+            raise Failure(f"{alert} begins the ids of {len(names) + 1} alerts: give more of it")
+    if as_json:
+        for event in events:
+            typer.echo(orjson.dumps(event))
+        return
+    for line in _story(events):
+        typer.echo(line)
+
+
+def _transitions(data: "DataDir", prefix: str) -> list[dict[str, Any]]:
+    from lakehouse.reader import connect
+    from lakehouse.tables import ALERT_EVENT
+
+    with connect(data, [ALERT_EVENT]) as connection:
+        found = connection.execute(
+            "SELECT * FROM gold.alert_event WHERE starts_with(alert_id, ?) ORDER BY alert_id, sequence", [prefix]
+        )
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _story(events: list[dict[str, Any]]) -> "Iterator[str]":
+    """The alert, then a line a transition: when it was seen, when it was told, and by what."""
+    first = events[0]
+    place = " ".join(filter(None, (first["location_unit"], first["location_bed"])))
+    yield f"{first['title']} ({first['priority']}, {first['category']}), rule {first['rule_id']} of {first['pack']}"
+    yield f"patient {first['patient_id']}{f', {place}' if place else ''}, device {first['device_id'] or 'unknown'}"
+    yield f"alert {first['alert_id']}"
+    for event in events:
+        value = "" if event["value"] is None else f"{event['value']:g}"
+        limit = "" if event["limit_value"] is None else f" (limit {event['limit_value']:g})"
+        yield (
+            f"  {_instant(event['observed_at'])}  {event['state']:<8}  {event['reason'] or ''}: {value}{limit}"
+            f", message {event['message_id']}, told {_instant(event['emitted_at'])}"
+        )
+
+
+def _instant(at: "datetime | None") -> str:
+    return "unknown" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 def _from_states(values: "Iterable[bytes]") -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The commands around alerts, as far as they need no broker."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,6 +63,76 @@ def test_without_a_broker_open_alerts_come_from_gold_most_urgent_first(tmp_path:
     )
     assert "since 2026-01-01 12:03:00Z" in out
     assert err == "no broker answers: these are the alerts of gold.alert_event\n"
+
+
+def write_story(folder: Path) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    steps = [
+        ("aa11", 0, "active", "breach", 86.0),
+        ("aa11", 1, "resolved", "cleared", 93.0),
+        ("aa22", 0, "active", "breach", 80.0),
+    ]
+    rows = [
+        {
+            "alert_id": alert_id,
+            "sequence": sequence,
+            "state": state,
+            "reason": reason,
+            "rule_id": "spo2-low",
+            "title": "SpO2 low",
+            "pack": "adult@1",
+            "priority": "high",
+            "category": "physiological",
+            "patient_id": "hospital/7",
+            "location_unit": "MED",
+            "location_bed": "MED-03",
+            "device_id": "monitor-1",
+            "code": "59408-5",
+            "value": value,
+            "limit_value": 90.0,
+            "observed_at": START + timedelta(minutes=sequence),
+            "message_id": f"m{sequence}",
+            "message_received_at": START + timedelta(minutes=sequence),
+            "emitted_at": START + timedelta(minutes=sequence, seconds=1),
+        }
+        for alert_id, sequence, state, reason, value in steps
+    ]
+    write_deltalake(str(DataDir(folder).table(ALERT_EVENT)), pa.Table.from_pylist(rows))
+
+
+def test_an_alert_is_told_with_what_made_each_transition(tmp_path: Path) -> None:
+    write_story(tmp_path)
+    code, out, err = call(alerts.app, "show", "aa1", "--data-dir", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "SpO2 low (high, physiological), rule spo2-low of adult@1",
+        "patient hospital/7, MED MED-03, device monitor-1",
+        "alert aa11",
+        "  2026-01-01 12:00:00Z  active    breach: 86 (limit 90), message m0, told 2026-01-01 12:00:01Z",
+        "  2026-01-01 12:01:00Z  resolved  cleared: 93 (limit 90), message m1, told 2026-01-01 12:01:01Z",
+    ]
+    code, out, _ = call(alerts.app, "show", "aa22", "--json", "--data-dir", str(tmp_path))
+    assert (code, json.loads(out)["value"]) == (0, 80.0)
+
+
+@pytest.mark.parametrize(
+    ("alert", "said"),
+    [
+        ("aa", "ward: aa begins the ids of 2 alerts: give more of it\n"),
+        ("b", "ward: no alert b in gold.alert_event: it lands half a minute after it was raised\n"),
+    ],
+)
+def test_an_alert_that_cannot_be_named_is_said_so(tmp_path: Path, alert: str, said: str) -> None:
+    write_story(tmp_path)
+    assert call(alerts.app, "show", alert, "--data-dir", str(tmp_path)) == (1, "", said)
+
+
+def test_without_the_table_it_says_which_command_makes_it(tmp_path: Path) -> None:
+    code, _, err = call(alerts.app, "show", "a", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert err.startswith("ward: gold.alert_event is not in")
 
 
 def test_without_broker_and_gold_the_command_says_what_to_do(tmp_path: Path) -> None:
