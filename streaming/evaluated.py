@@ -19,7 +19,10 @@ from streaming.config import StreamConfig
 
 DELIVERY_TIMEOUT_S = 60
 """How long the flow's producer tries to deliver an evaluation before its query fails: a broker may be away so long.
-What was handed over before has been delivered, or the query has ended."""
+What was handed over before has been delivered, or the query ends."""
+REPEATED_S = DELIVERY_TIMEOUT_S + 30
+"""What a start repeats. The margin is for a query that takes a while to end when one delivery has failed, and meanwhile
+delivers others."""
 _LOOK_BACK = 500
 """Evaluations that are read of each partition: every partition of ``vitals`` that is not idle is found among them."""
 _POLL_MS = 500
@@ -67,13 +70,13 @@ class Evaluated:
         """Up to where every message of ``vitals`` that can be evaluated surely is.
 
         Evaluations go by patient, so the newest one may have overtaken another on its way to another partition, but
-        none that was handed over ``DELIVERY_TIMEOUT_S`` before. A partition of which nothing is known is not in it.
+        none that was handed over ``REPEATED_S`` before. A partition of which nothing is known is not in it.
         """
         ends = self._consumer.end_offsets(self._evaluations)
         latest = max((record.timestamp for record in self._before(ends, 1)), default=None)
         if latest is None:
             return {}
-        then = max(0, latest - DELIVERY_TIMEOUT_S * 1000)
+        then = max(0, latest - REPEATED_S * 1000)
         later = self._consumer.offsets_for_times(dict.fromkeys(self._evaluations, then))
         until = {place: later[place].offset if later.get(place) else ends[place] for place in self._evaluations}
         held = self.ends()

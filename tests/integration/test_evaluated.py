@@ -88,7 +88,7 @@ def test_what_was_written_before_the_delivery_timeout_is_behind_the_flow_and_wha
         assert told.newest() == {0: 16, 1: 5}
         # All of it is younger than the timeout: message 3, say, may still be on its way.
         assert told.delivered() == {}
-    monkeypatch.setattr(evaluated, "DELIVERY_TIMEOUT_S", 0)
+    monkeypatch.setattr(evaluated, "REPEATED_S", 0)
     with Evaluated(config) as told:
         assert told.delivered() == {0: 10, 1: 5}
     assert resumption(ALERT_LIMITS, config) == {0: 10, 1: 5}
@@ -97,7 +97,7 @@ def test_what_was_written_before_the_delivery_timeout_is_behind_the_flow_and_wha
 def test_evaluations_of_a_topic_that_was_made_anew_say_nothing(
     kafka: Kafka, config: StreamConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluated, "DELIVERY_TIMEOUT_S", 0)
+    monkeypatch.setattr(evaluated, "REPEATED_S", 0)
     kafka.vitals(0, 5)
     old = kafka.evaluation(0, 900, on=0)
     kafka.evaluation(0, 901, on=0, later_than=old)
