@@ -72,12 +72,14 @@ def connect(data: DataDir, tables: Iterable[Table]) -> "duckdb.DuckDBPyConnectio
     """
     import duckdb
 
+    # Opened before there is a connection: a table that is missing must not leave one behind.
+    opened = [(table, open_table(data, table).to_pyarrow_dataset()) for table in tables]
     connection = duckdb.connect(":memory:", config=_DUCKDB)
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        for table in tables:
+        for table, dataset in opened:
             arrow_name = f"{table.layer}__{table.name}"
-            connection.register(arrow_name, open_table(data, table).to_pyarrow_dataset())
+            connection.register(arrow_name, dataset)
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
             connection.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"')
     except BaseException:

@@ -10,7 +10,6 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
-    from pathlib import Path
 
     from lakehouse.datadir import DataDir
 
@@ -37,7 +36,7 @@ def list_alerts(
 
     from alerting.compacted import TopicError, newest
     from alerting.state import StateError
-    from lakehouse.tables import ALERT_EVENT
+    from lakehouse.reader import TableMissingError
     from lakehouse.topics import ALERT_STATE
     from wardhouse.broker import bootstrap_servers
     from wardhouse.errors import failures
@@ -46,12 +45,12 @@ def list_alerts(
     with failures(TopicError, StateError):
         try:
             found = _from_states(newest(bootstrap_servers(settings, folder), settings.topic(ALERT_STATE)).values())
-        except TopicError:
-            table = folder.table(ALERT_EVENT)
-            if not (table / "_delta_log").exists():
-                raise
+        except TopicError as unreachable:
+            try:
+                found = _from_gold(folder)
+            except TableMissingError:
+                raise unreachable from None
             typer.echo("no broker answers: these are the alerts of gold.alert_event", err=True)
-            found = _from_gold(table)
     shown = [
         alert
         for alert in found
@@ -72,11 +71,12 @@ def show(
     """Show every transition of one alert with the value, limit, rule and message behind it, from gold.alert_event."""
     import orjson
 
-    from lakehouse.reader import TableMissingError
+    from lakehouse.reader import TableMissingError, query
     from wardhouse.errors import Failure, failures
 
+    whole = "SELECT * FROM gold.alert_event WHERE starts_with(alert_id, $id) ORDER BY alert_id, sequence"
     with failures(TableMissingError):
-        events = _transitions(data_dir(data), alert)
+        events = query(data_dir(data), whole, {"id": alert}).to_pylist()
         if not events:
             raise Failure(f"no alert {alert} in gold.alert_event: it lands half a minute after it was raised")
         if names := sorted({event["alert_id"] for event in events} - {events[0]["alert_id"]}):
@@ -87,18 +87,6 @@ def show(
         return
     for line in _story(events):
         typer.echo(line)
-
-
-def _transitions(data: "DataDir", prefix: str) -> list[dict[str, Any]]:
-    from lakehouse.reader import connect
-    from lakehouse.tables import ALERT_EVENT
-
-    with connect(data, [ALERT_EVENT]) as connection:
-        found = connection.execute(
-            "SELECT * FROM gold.alert_event WHERE starts_with(alert_id, ?) ORDER BY alert_id, sequence", [prefix]
-        )
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _story(events: list[dict[str, Any]]) -> "Iterator[str]":
@@ -140,19 +128,18 @@ def _from_states(values: "Iterable[bytes]") -> list[dict[str, Any]]:
     ]
 
 
-def _from_gold(table: "Path") -> list[dict[str, Any]]:
+def _from_gold(data: "DataDir") -> list[dict[str, Any]]:
     """The last event of each alert, with the instant of its first."""
-    import duckdb
-    from deltalake import DeltaTable
+    from lakehouse.reader import query
 
-    events = DeltaTable(str(table)).to_pyarrow_table()  # noqa: F841 - read by the query
-    rows = duckdb.execute(
-        "SELECT alert_id, any_value(patient_id), any_value(rule_id), any_value(title), any_value(priority),"
-        " max_by(state, sequence), any_value(limit_value), epoch_ms(min_by(observed_at, sequence))"
-        " FROM events GROUP BY alert_id"
-    ).fetchall()
-    names = ("alert_id", "patient_id", "rule_id", "title", "priority", "state", "limit_value", "observed_at")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    last = (
+        "SELECT alert_id, any_value(patient_id) AS patient_id, any_value(rule_id) AS rule_id,"
+        " any_value(title) AS title, any_value(priority) AS priority, max_by(state, sequence) AS state,"
+        " any_value(limit_value) AS limit_value,"
+        " epoch_ms(min_by(observed_at, sequence)) AS observed_at FROM gold.alert_event GROUP BY alert_id"
+    )
+    found: list[dict[str, Any]] = query(data, last).to_pylist()
+    return found
 
 
 def _line(alert: dict[str, Any]) -> str:
