@@ -73,7 +73,9 @@ def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledge
     bronze = tables[DEVICE_MESSAGE.full_name]
     checks = [*_landed(spark, config, broker, bronze, bronze_at)]
     totals = {"bronze_rows": bronze.count()}
-    silver_checks, silver_totals = _parsed(spark, config, tables, silver_at)
+    silver_checks, silver_totals = _parsed(
+        spark, config, tables, silver_at, _between(*_waiting(config, broker, bronze_at))
+    )
     checks += silver_checks
     totals |= silver_totals
     if silver_at is None or not silver_at.in_flight:
@@ -114,17 +116,35 @@ def _landed(
     ]
 
 
+def _waiting(config: StreamConfig, broker: Broker, at: Position | None) -> tuple[KafkaOffsets, KafkaOffsets]:
+    """From where and up to where Kafka holds what bronze has not reached yet: it is neither landed nor lost."""
+    committed = at.kafka() if at else {}
+    until = {name: broker.end[name] for name in (config.topic(VITALS), config.topic(CLINICAL_RESOURCE))}
+    since = {
+        name: {p: max(committed.get(name, {}).get(p, 0), broker.first[name][p]) for p in ends}
+        for name, ends in until.items()
+    }
+    return since, until
+
+
 def _parsed(
-    spark: "SparkSession", config: StreamConfig, tables: Mapping[str, "DataFrame"], at: Position | None
+    spark: "SparkSession",
+    config: StreamConfig,
+    tables: Mapping[str, "DataFrame"],
+    at: Position | None,
+    waiting: str = "false",
 ) -> tuple[list[Check], dict[str, int]]:
-    """Bronze against silver, up to the bronze version silver has committed; parsed again by the same transforms."""
+    """Bronze against silver, up to the bronze version silver has committed; parsed again by the same transforms.
+
+    ``waiting`` is the condition on coordinates of what Kafka holds for bronze still.
+    """
     from pyspark.sql import functions as F  # noqa: N812
 
     vitals = tables[DEVICE_MESSAGE.full_name].where(F.col("topic") != config.topic(CLINICAL_RESOURCE))
     # Parsing is what this costs: once, and only what the checks need of it is kept.
     needed = (*OBSERVATION.key, *COORDINATES, "received_at", "dead_letter_reason", "dead_letter_detail")
     with query.held(observation.observations(message.parse(vitals)).select(*needed)) as everything:
-        return _compared(spark, config, tables, everything, _done(spark, config, everything, at))
+        return _compared(spark, config, tables, everything, _done(spark, config, everything, at), waiting)
 
 
 def _compared(
@@ -133,6 +153,7 @@ def _compared(
     tables: Mapping[str, "DataFrame"],
     everything: "DataFrame",
     done: "DataFrame",
+    waiting: str,
 ) -> tuple[list[Check], dict[str, int]]:
     """``everything`` that bronze gives, and what of it silver has ``done``, against silver's tables."""
     key = OBSERVATION.key
@@ -175,7 +196,7 @@ def _compared(
     }
     sent = audit.truth(spark, config)
     if sent is not None:
-        checks += audit.audit(sent, tables[DEVICE_MESSAGE.full_name], done, tables)
+        checks += audit.audit(sent.where(f"NOT ({waiting})"), tables[DEVICE_MESSAGE.full_name], done, tables)
     expected.unpersist()
     return checks, totals
 
@@ -289,6 +310,9 @@ def _remarks(
         if at and at.in_flight
     ]
     remarks += [f"flow {name} has committed nothing yet" for name, at in positions.items() if at is None]
+    since, until = _waiting(config, broker, positions["device_message"])
+    if waiting := sum(end - since[name][p] for name, ends in until.items() for p, end in ends.items()):
+        remarks.append(f"{waiting} offsets of Kafka wait for bronze: `ward stream lakehouse` lands them")
     for topic in (config.topic(VITALS), config.topic(CLINICAL_RESOURCE)):
         for partition, first in broker.first[topic].items():
             if first:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
+from lakehouse.pipeline import DEVICE_MESSAGE
 from tests.fixtures.stack import LONGEST_S, WARD, Up, processes_of, ready, wait_until
 
 SIZE_MB = 600
@@ -41,6 +43,7 @@ def fill(place: Path) -> Path:
 def test_a_run_ends_before_the_disk_is_full_and_nothing_is_damaged(up: Up, data: DataDir) -> None:
     process = up("--patients", "20")
     wait_until(ready(data, "simulator"), process)
+    wait_until(lambda: position(data.checkpoint(DEVICE_MESSAGE)) is not None, process)
     filler = fill(data.root.parent)
     said, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 1, said
