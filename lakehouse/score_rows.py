@@ -5,6 +5,7 @@ Each input has a column of its own name; blank is missing. A value outside the v
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 
 from lakehouse.scores import Definition, Inputs, Score, Value, score
 from lakehouse.vocabulary import plausible, signal_by_name
@@ -53,8 +54,10 @@ def scored_rows(rows: Iterable[Mapping[str, str]], definition: Definition) -> It
 
 
 def _may_be(name: str, value: Value) -> bool:
+    if not isinstance(value, float):
+        return True
     signal = signal_by_name().get(name)
-    return signal is None or not isinstance(value, float) or plausible(signal, value)
+    return isfinite(value) and (signal is None or plausible(signal, value))
 
 
 def _scored(definition: Definition, inputs: Inputs) -> dict[str, str]:

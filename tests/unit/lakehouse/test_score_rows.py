@@ -39,13 +39,14 @@ def test_each_row_keeps_its_columns_and_gets_its_score(run) -> None:
 
 
 def test_blank_and_implausible_values_are_missing_and_the_latter_are_named(run) -> None:
-    _, _, rows = run("news2", f"{HEADER}\na,16,98,1,0,120,0,A,\nb,16,98,1,0,-999,300,A,37\n")
+    _, _, rows = run("news2", f"{HEADER}\na,16,98,1,0,120,0,A,\nb,16,98,1,0,-999,300,A,37\nc,16,98,1,0,120,nan,A,37\n")
     assert rows is not None
     assert [(row["total"], row["total_min"], row["total_max"], row["risk"], row["left_out"]) for row in rows] == [
         ("", "0", "6", "", "heart_rate"),
         ("", "0", "6", "", "systolic_bp heart_rate"),
+        ("", "0", "3", "", "heart_rate"),
     ]
-    assert [row["heart_rate_points"] for row in rows] == ["", ""]
+    assert [row["heart_rate_points"] for row in rows] == ["", "", ""]
 
 
 @pytest.mark.parametrize(
