@@ -60,8 +60,12 @@ FIRST = (
 )  # fmt: skip
 
 
-# With the usual number of rows every minute here is sparse; the test of a batch that is cut off has both kinds.
-def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(lake, found, records):
+# Minutes of both kinds in one batch: the test of a batch that is cut off.
+@pytest.mark.parametrize("dense_rows", [1, 1_000_000], ids=["dense", "sparse"])
+def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(
+    lake, found, records, monkeypatch, dense_rows
+):
+    monkeypatch.setattr(observation, "DENSE_ROWS", dense_rows)
     write = observation.write_batch(FLOW, lake)
 
     write(records(*FIRST).union(records(b"{}", topic="clinical.resource")), 0)
