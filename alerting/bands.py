@@ -10,7 +10,8 @@ from operator import gt, lt
 from types import MappingProxyType
 from typing import Literal
 
-from alerting.pack import LimitRule, Pack
+from alerting.kinds import LimitRule
+from alerting.pack import Pack
 
 BandName = Literal["breach", "margin", "normal", "none"]
 
@@ -44,7 +45,7 @@ _COMPARE = {"<": lt, ">": gt}
 
 def arms(pack: Pack) -> Arms:
     """Everything a pack says about bands. Build it once: :func:`band_of` is called per value."""
-    codes = dict.fromkeys(rule.code for rule in pack.rules)
+    codes = dict.fromkeys(rule.code for rule in pack.limits)
     return MappingProxyType({code: MappingProxyType(_by_unit(pack.limit_rules(code))) for code in codes})
 
 

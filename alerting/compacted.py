@@ -1,7 +1,7 @@
 """Reading a compacted topic whole: the last record of each key."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -15,10 +15,12 @@ class TopicError(RuntimeError):
     """The topic cannot be read or written; the text says what to do."""
 
 
-def from_beginning(topic: str, config: Mapping[str, Any]) -> KafkaConsumer:
-    """A consumer of every partition of a topic from its beginning, outside any group. Raises KafkaError."""
+def from_beginning(topics: Iterable[str], config: Mapping[str, Any]) -> KafkaConsumer:
+    """A consumer of every partition of some topics from their beginning, outside any group. Raises KafkaError."""
     consumer = KafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **config)
-    consumer.assign([TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)])
+    consumer.assign(
+        [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
+    )
     consumer.seek_to_beginning()
     return consumer
 
@@ -42,7 +44,7 @@ def newest(bootstrap_servers: str, topic: str, *, timeout_s: float = 5.0) -> dic
     }
     found: dict[bytes, bytes] = {}
     try:
-        with closing(from_beginning(topic, config)) as consumer:
+        with closing(from_beginning([topic], config)) as consumer:
             for record in until_end(consumer, threading.Event()):
                 if record.value is None:
                     found.pop(record.key, None)

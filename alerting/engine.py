@@ -1,35 +1,63 @@
-"""The alert engine: every patient's state in memory, moved by evaluation records. No IO, no clock.
+"""The alert engine: every patient's alerts and memory, moved by evaluations, commands and the clock. No IO.
 
-The router feeds it from Kafka; anything else that replays evaluations may use it the same way.
+The router feeds it from Kafka and the lab from history: both get the same alerts of the same messages. The clock is an
+argument: of a message it is when the broker had it, otherwise what ``tick`` and ``command`` are given.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import NamedTuple
 
+from alerting import lifecycle
 from alerting import limits as own_limits
 from alerting.bands import Arms, arms, band_of
-from alerting.evaluation import QUIET_PREFIX, Evaluation, EvaluationError, Reading, decode
-from alerting.lifecycle import Definition, Event, define, step
+from alerting.command import Acknowledge, Command, Silences
+from alerting.detection import Detector, limits
+from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
+from alerting.kinds import Rule
+from alerting.lifecycle import SHIFTED, Definition, Event, Level, Moved, Origin
 from alerting.limits import OwnLimits
+from alerting.memory import needs
+from alerting.notification import Notification
 from alerting.pack import Pack
-from alerting.state import Message, PatientState
+from alerting.state import NOTHING, Message, Outbox, Patient, encode, outbox
+from alerting.telling import tell
+
+ABANDONED_AFTER = timedelta(hours=24)
+"""When nothing was heard of a patient for so long, their open alerts tell of nobody any more."""
+FORGOTTEN_AFTER = timedelta(days=7)
+"""When nothing was heard of a patient for so long, nothing of them is kept here. Gold has their alerts."""
+
+_ABANDONED_MS = int(ABANDONED_AFTER.total_seconds() * 1000)
+_FORGOTTEN_MS = int(FORGOTTEN_AFTER.total_seconds() * 1000)
+_CORRECTIONS = frozenset({"amended", "corrected"})
 
 
 @dataclass
 class Counts:
     """What came and what became of it.
 
-    ``repeated`` messages were taken account of before, ``late`` and ``stale`` readings are those of lifecycle.Step,
+    ``repeated`` messages were taken account of before, ``late`` and ``stale`` findings are those of lifecycle.Moved,
     ``rejected`` records were not evaluations.
     """
 
     records: int = 0
     events: int = 0
+    notifications: int = 0
     repeated: int = 0
     late: int = 0
     stale: int = 0
     rejected: int = 0
+
+
+class Changed(NamedTuple):
+    """A patient's new state as a record of ``alert.state`` (None: forgotten), and what it gives to tell."""
+
+    patient_id: str
+    state: bytes | None
+    unsent: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,126 +67,278 @@ class _Own:
 
 
 class Engine:
-    """Alerts of every patient whose records it is given, by the records' key (the patient's id as bytes)."""
+    """Alerts of every patient whose records it is given."""
 
     def __init__(self, pack: Pack) -> None:
-        self._pack = pack
-        self._definitions = {rule.id: define(rule) for rule in pack.rules}
-        self._patients: dict[bytes, PatientState] = {}
-        self._limits: defaultdict[bytes, dict[str, OwnLimits]] = defaultdict(dict)
-        self._own: dict[bytes, _Own] = {}
-        # Patients whose quiet records must be read: something is open, or other limits than the pack's are in force.
-        self._watched: set[bytes] = set()
-        self._moved: dict[bytes, list[Event]] = {}
-        self._touched: set[bytes] = set()
+        self._patients: dict[str, Patient] = {}
+        self._limits: defaultdict[str, dict[str, OwnLimits]] = defaultdict(dict)
+        self._own: dict[str, _Own] = {}
+        self._silences = Silences()
+        self._moved: dict[str, tuple[list[Event], list[Notification]]] = {}
+        self._touched: set[str] = set()
+        self._definitions: dict[str, dict[str, Definition]] = {}
         self.counts = Counts()
+        self.evaluated: dict[int, int] = {}
+        """The last offset seen of each partition of ``vitals``."""
+        self._use(pack)
 
     @property
-    def patients(self) -> Mapping[bytes, PatientState]:
-        """Every patient that ever had an alert."""
+    def pack(self) -> Pack:
+        """The pack in force."""
+        return self._pack
+
+    @property
+    def patients(self) -> Mapping[str, Patient]:
+        """Every patient of whom something was heard, by id."""
         return self._patients
 
     def open_alerts(self, partitions: Collection[int]) -> int:
         """Open alerts of the patients whose records come in these partitions."""
-        return sum(state.open for state in self._patients.values() if state.partition in partitions)
+        return sum(patient.open for patient in self._patients.values() if patient.partition in partitions)
 
-    def restore(self, states: Iterable[PatientState]) -> None:
-        """Forget every patient's state and take these instead; own limits stay."""
-        self._patients = {state.patient_id.encode(): replace(state, outbox=()) for state in states}
-        self._watched = {key for key, state in self._patients.items() if state.open} | set(self._own)
+    def restore(self, patients: Iterable[Patient]) -> None:
+        """Forget every patient's state and take these instead; own limits and silences stay."""
+        self._patients = {patient.patient_id: patient for patient in patients}
         self._moved.clear()
         self._touched.clear()
+
+    # What is in force
+
+    def use(self, pack: Pack, now: int, partitions: Collection[int]) -> None:
+        """Put another pack in force. Open alerts of rules that it has not are closed, others keep their own rule."""
+        self._use(pack)
+        known = {rule.id for rule in pack.rules}
+        for patient in self._of(partitions):
+            if patient.open:
+                self._after(patient, lifecycle.withdraw_rules(patient.alerts, known, self._clock(patient, now)), now)
+        for patient_id in list(self._own):
+            self._renew(patient_id)
+
+    def _use(self, pack: Pack) -> None:
+        self._pack = pack
+        self._detector = Detector(pack.rules)
+        self._needs = needs(pack.rules)
+        self._definitions[pack.label] = {rule.id: define(pack, rule) for rule in pack.rules}
 
     def limit(self, patient_id: str, code: str, limits: OwnLimits | None) -> None:
         """Put a patient's own limits of one signal in force, or take them back.
 
         Raises LimitError where they cannot be used; the pack's limits are then in force for that signal.
         """
-        key = patient_id.encode()
-        self._limits[key].pop(code, None)
+        self._limits[patient_id].pop(code, None)
         try:
             if limits is not None:
                 own_limits.with_own(self._pack, [limits])
-                self._limits[key][code] = limits
+                self._limits[patient_id][code] = limits
         finally:
-            self._renew(key)
+            self._renew(patient_id)
 
-    def _renew(self, key: bytes) -> None:
-        own = self._limits[key]
+    def _renew(self, patient_id: str) -> None:
+        own = self._limits[patient_id]
         if own:
-            self._own[key] = _Own(arms(own_limits.with_own(self._pack, own.values())), frozenset(own))
-            self._watched.add(key)
+            bands = arms(own_limits.with_own(self._pack, own.values()))
+            self._own[patient_id] = _Own(bands, frozenset(own))
             return
-        del self._limits[key]
-        self._own.pop(key, None)
-        self._watch(key)
+        del self._limits[patient_id]
+        self._own.pop(patient_id, None)
 
-    def _watch(self, key: bytes) -> None:
-        state = self._patients.get(key)
-        if (state is not None and state.open) or key in self._own:
-            self._watched.add(key)
+    # What happens
+
+    def command(self, command: Command, now: int, partitions: Collection[int]) -> bool:
+        """Apply a command to the patients of these partitions; whether it changed anything. Again changes nothing."""
+        before = self.counts.events
+        if isinstance(command, Acknowledge):
+            patient = self._patients.get(command.patient_id)
+            if patient is not None and patient.partition in partitions:
+                moved = lifecycle.acknowledge(
+                    patient.alerts,
+                    command.alert_id,
+                    self._clock(patient, max(now, command.at)),
+                    actor=command.by,
+                    note=command.note,
+                )
+                self._after(patient, moved, now)
         else:
-            self._watched.discard(key)
+            self._silences = self._silences.after(command, now)
+            for patient in self._of(partitions):
+                if patient.open:
+                    self._after(patient, Moved(patient.alerts), now)
+        return self.counts.events > before
 
-    def apply(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> tuple[Event, ...]:
+    def tick(self, now: int, partitions: Collection[int], *, silences: bool = True) -> None:
+        """Let time pass: delays end, what nobody acknowledged escalates, what waited is told, silence is noticed.
+
+        ``silences`` False: nothing can be said of silence now.
+        """
+        shortest = self._detector.shortest_silence_ms if silences else None
+        for patient in self._of(partitions):
+            alerts = patient.alerts
+            if shortest is not None and patient.source not in SHIFTED:
+                silent = self._detector.silent(patient.memory, alerts, now)
+                if silent:
+                    self._found(patient, silent, self._clock(patient, now))
+            if not (patient.open or patient.group.waiting):
+                continue
+            if now - patient.message.received_at > _ABANDONED_MS:
+                self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
+            else:
+                self._after(patient, lifecycle.pass_time(patient.alerts, self._clock(patient, now)), now)
+
+    def apply(self, partition: int, value: bytes | None) -> tuple[Event, ...]:
         """Apply one record of ``alert.evaluations``; the transitions it caused, in order.
 
         Raises EvaluationError where the record is none; the engine is then as before.
         """
-        counts = self.counts
-        counts.records += 1
-        # Most records of most patients end here: one comparison and one look-up.
-        if value is not None and value.startswith(QUIET_PREFIX) and key not in self._watched:
-            return ()
+        self.counts.records += 1
         try:
             evaluation = decode(value)
         except EvaluationError:
-            counts.rejected += 1
+            self.counts.rejected += 1
             raise
-        return self._apply(partition, offset, evaluation)
+        return self.evaluate(partition, evaluation)
 
-    def _apply(self, partition: int, offset: int, evaluation: Evaluation) -> tuple[Event, ...]:
-        key = evaluation.patient_id.encode()
-        own = self._own.get(key)
-        if own is not None:
-            evaluation = replace(evaluation, readings=tuple(_again(reading, own) for reading in evaluation.readings))
-        before = self._patients.get(key)
+    def evaluate(self, partition: int, evaluation: Evaluation) -> tuple[Event, ...]:
+        """The same of an evaluation."""
+        patient_id = evaluation.patient_id
+        self.evaluated[evaluation.partition] = evaluation.offset
         message = Message(evaluation.partition, evaluation.offset, evaluation.received_at)
-        # The stream repeats what it did since its checkpoint, and a killed router's successor reads some again.
-        if before is not None and message.up_to(before.message):
+        patient = self._patients.get(patient_id)
+        if patient is None:
+            patient = self._patients[patient_id] = Patient(patient_id, partition, message)
+        elif message.up_to(patient.message):
+            # The stream repeats what it did since its checkpoint, and a killed router's successor reads some again.
             self.counts.repeated += 1
             return ()
-        alerts = before.alerts if before is not None else {}
-        done = step(alerts, evaluation, self._definition)
-        self.counts.late += done.late
-        self.counts.stale += done.stale
-        if done.alerts == alerts:
+        own = self._own.get(patient_id)
+        if own is not None:
+            readings = tuple(_again(reading, own) for reading in evaluation.readings)
+            evaluation = evaluation._replace(readings=readings, quiet=False)
+        patient.partition, patient.message, patient.source = partition, message, evaluation.source
+        patient.device_id = evaluation.device_id
+        patient.location_unit, patient.location_bed = evaluation.location_unit, evaluation.location_bed
+        self._touched.add(patient_id)
+        return self._take(patient, evaluation)
+
+    def _take(self, patient: Patient, evaluation: Evaluation) -> tuple[Event, ...]:
+        before = self.counts.events
+        whence = lifecycle.origin(evaluation)
+        if evaluation.status == "entered-in-error":
+            patient.memory.forget(evaluation)
+            self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence), whence.now, whence)
+        else:
+            if evaluation.status in _CORRECTIONS and patient.alerts:
+                self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence), whence.now, whence)
+            patient.memory.take(evaluation, self._needs)
+            found = limits(evaluation, patient.alerts)
+            if found:
+                self._found(patient, found, whence)
+            found = self._detector.findings(evaluation, patient.memory, patient.alerts)
+            if found:
+                own_pack = whence.pack == self._pack.label
+                self._found(patient, found, whence if own_pack else replace(whence, pack=self._pack.label))
+        if self.counts.events == before:
             return ()
-        self._patients[key] = PatientState(evaluation.patient_id, partition, offset, message, done.alerts)
-        self._touched.add(key)
-        if done.events:
-            self._moved.setdefault(key, []).extend(done.events)
-            self.counts.events += len(done.events)
-            self._watch(key)
-        return done.events
+        return tuple(self._moved[patient.patient_id][0][before - self.counts.events :])
 
-    def take_moved(self) -> list[tuple[bytes, PatientState]]:
-        """The states of patients with transitions since the last call, each with its transitions as outbox."""
-        moved = [(key, replace(self._patients[key], outbox=tuple(events))) for key, events in self._moved.items()]
-        self._touched.difference_update(self._moved)
+    # What changed
+
+    def take_moved(self) -> list[Changed]:
+        """What changed with something to tell since the last call."""
+        found = []
+        for patient_id, (events, notifications) in self._moved.items():
+            unsent = outbox(events, notifications)
+            found.append(Changed(patient_id, encode(self._patients[patient_id], unsent), unsent))
+        # Once it is told, the state is written again without it.
+        self._touched.update(self._moved)
         self._moved.clear()
-        return moved
+        return found
 
-    def take_touched(self) -> list[tuple[bytes, PatientState]]:
-        """The states that changed without a transition since they were last taken: an open alert has seen more."""
-        touched = [(key, self._patients[key]) for key in self._touched]
-        self._touched.clear()
-        return touched
+    def take_touched(self) -> Iterator[Changed]:
+        """The states that changed since they were last taken here, with nothing left to tell."""
+        touched, self._touched = self._touched, set()
+        for patient_id in touched:
+            yield Changed(patient_id, encode(self._patients[patient_id]), NOTHING)
 
-    def _definition(self, rule_id: str) -> Definition:
-        known = self._definitions.get(rule_id)
+    def forget(self, now: int, partitions: Collection[int]) -> list[Changed]:
+        """Forget patients of whom nothing was heard for long and nothing is open."""
+        gone = [
+            patient.patient_id
+            for patient in self._of(partitions)
+            if now - patient.message.received_at > _FORGOTTEN_MS and not patient.open and not patient.group.waiting
+        ]
+        for patient_id in gone:
+            del self._patients[patient_id]
+            self._touched.discard(patient_id)
+        return [Changed(patient_id, None, NOTHING) for patient_id in gone]
+
+    # How
+
+    def _of(self, partitions: Collection[int]) -> Iterator[Patient]:
+        return (patient for patient in self._patients.values() if patient.partition in partitions)
+
+    def _clock(self, patient: Patient, now: int) -> Origin:
+        return Origin(
+            patient.patient_id,
+            now,
+            self._pack.label,
+            patient.location_unit,
+            patient.location_bed,
+            patient.device_id,
+        )
+
+    def _found(self, patient: Patient, findings: Iterable[lifecycle.Finding], whence: Origin) -> None:
+        definitions = self._definitions.get(whence.pack, {})
+        moved = lifecycle.take(patient.alerts, findings, whence, lambda rule_id: self._definition(definitions, rule_id))
+        self.counts.late += moved.late
+        self.counts.stale += moved.stale
+        self._after(patient, moved, whence.now, whence)
+
+    def _after(self, patient: Patient, moved: Moved, now: int, whence: Origin | None = None) -> None:
+        """Take over what moved, mute and sound what follows from it, and decide what is told."""
+        before, events = patient.alerts, moved.events
+        whence = whence or self._clock(patient, now)
+        alerts = moved.alerts
+        if any(alert.open for alert in alerts.values()):
+            settled = lifecycle.settle(alerts, lambda rule_id: self._silence(patient, rule_id, now), whence)
+            alerts, events = settled.alerts, (*events, *settled.events)
+        patient.alerts = alerts
+        notifications: tuple[Notification, ...] = ()
+        if events or patient.group.waiting:
+            patient.group, notifications = tell(patient.group, before, alerts, whence, patient.memory.trend)
+        if alerts is not before:
+            self._touched.add(patient.patient_id)
+        if events or notifications:
+            unsent = self._moved.setdefault(patient.patient_id, ([], []))
+            unsent[0].extend(events)
+            unsent[1].extend(notifications)
+            self.counts.events += len(events)
+            self.counts.notifications += len(notifications)
+
+    def _silence(self, patient: Patient, rule_id: str, now: int) -> str | None:
+        return self._silences.holding(patient.patient_id, rule_id, patient.location_unit, now)
+
+    def _definition(self, definitions: Mapping[str, Definition], rule_id: str) -> Definition:
         # The stream may already run a newer pack. An alert of a rule unknown here must not be lost, nor made light of.
+        known = definitions.get(rule_id) or self._definitions[self._pack.label].get(rule_id)
         return known or Definition(rule_id, rule_id, "high", "physiological")
+
+
+def define(pack: Pack, rule: Rule) -> Definition:
+    """What an alert keeps of a rule of the pack."""
+    return Definition(
+        rule_id=rule.id,
+        title=rule.title,
+        priority=rule.priority,
+        category=rule.category,
+        kind=rule.kind,
+        delay_ms=round(rule.delay_s * 1000),
+        resolve_after_ms=round(rule.resolve_after_s * 1000),
+        latching=rule.latching,
+        inhibits=rule.inhibits,
+        channels=pack.channels_of(rule),
+        escalation=tuple(Level(round(step.after_s * 1000), step.channels) for step in pack.escalation_of(rule)),
+        group_ms=round(pack.notification.of(rule.priority).group_s * 1000),
+    )
 
 
 def _again(reading: Reading, own: _Own) -> Reading:
@@ -166,4 +346,4 @@ def _again(reading: Reading, own: _Own) -> Reading:
     if reading.band == "none" or reading.code not in own.codes:
         return reading
     found = band_of(own.arms, reading.code, reading.value)
-    return Reading(reading.code, found.band, reading.value, found.rule, found.limit, own_limit=True)
+    return reading._replace(band=found.band, rule=found.rule, limit=found.limit, own_limit=True)

@@ -1,25 +1,21 @@
 """The record on ``alert.evaluations``: one parsed message held against the rule pack."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from alerting.bands import BandName
-
-QUIET_PREFIX = b'{"quiet":true'
-"""How a record begins in which every value is normal: it need not be parsed for a patient with nothing open."""
 
 
 class EvaluationError(ValueError):
     """A record is not an evaluation; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One signal of a message and its band. ``value`` is in the vocabulary's unit.
 
-    ``own_limit`` is true where the band comes from a limit of this patient's own.
+    ``own_limit`` is true where the band comes from a limit of this patient's own; ``fault`` names the constraint that a
+    value without a band breaks.
     """
 
     code: str
@@ -27,15 +23,16 @@ class Reading:
     value: float | None = None
     rule: str | None = None
     limit: float | None = None
+    value_code: str | None = None
+    fault: str | None = None
     own_limit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """One message's readings. Instants are epoch milliseconds, by the device (observed) and the broker (received).
 
     ``partition`` and ``offset`` are those of the message on ``vitals``: they name the message, however often the stream
-    evaluates it.
+    evaluates it. ``quiet``: every band is normal and the lead is not off.
     """
 
     pack: str
@@ -49,8 +46,11 @@ class Evaluation:
     observed_at: int
     received_at: int
     readings: tuple[Reading, ...]
+    quiet: bool = False
     location_unit: str | None = None
     location_bed: str | None = None
+    lead_off: bool = False
+    battery: float | None = None
 
 
 def decode(value: bytes | None) -> Evaluation:
@@ -69,20 +69,31 @@ def decode(value: bytes | None) -> Evaluation:
 
 def _evaluation(record: dict[str, Any]) -> Evaluation:
     return Evaluation(
-        pack=record["pack"],
-        message_id=record["message_id"],
-        patient_id=record["patient_id"],
-        device_id=record["device_id"],
-        source=record["source"],
-        status=record["status"],
-        partition=record["partition"],
-        offset=record["offset"],
-        observed_at=record["observed_at"],
-        received_at=record["received_at"],
-        readings=tuple(
-            Reading(seen["code"], seen["band"], seen.get("value"), seen.get("rule"), seen.get("limit"))
+        record["pack"],
+        record["message_id"],
+        record["patient_id"],
+        record["device_id"],
+        record["source"],
+        record["status"],
+        record["partition"],
+        record["offset"],
+        record["observed_at"],
+        record["received_at"],
+        tuple(
+            Reading(
+                seen["code"],
+                seen["band"],
+                seen.get("value"),
+                seen.get("rule"),
+                seen.get("limit"),
+                seen.get("value_code"),
+                seen.get("fault"),
+            )
             for seen in record["observations"]
         ),
-        location_unit=record.get("location_unit"),
-        location_bed=record.get("location_bed"),
+        record.get("quiet") is True,
+        record.get("location_unit"),
+        record.get("location_bed"),
+        record.get("lead_off") is True,
+        record.get("battery"),
     )

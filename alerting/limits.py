@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from alerting.pack import LimitRule, Pack, bounds
+from alerting.kinds import LimitRule, Rule, bounds
+from alerting.pack import Pack
 from lakehouse.vocabulary import plausible, signal_by_code
 
 SCHEMA_VERSION = 1
@@ -81,18 +82,18 @@ def with_own(pack: Pack, own: Iterable[OwnLimits]) -> Pack:
     for limits in own:
         for direction, limit in (("above", limits.high), ("below", limits.low)):
             if limit is not None:
-                index = _index(rules, limits.code, direction)
-                rules[index] = _with_limit(rules[index], limit)
+                _replace(rules, limits.code, direction, limit)
     try:
         return Pack.model_validate({**pack.model_dump(exclude={"rules"}), "rules": tuple(rules)})
     except ValidationError as error:
         raise LimitError("; ".join(part["msg"].removeprefix("Value error, ") for part in error.errors())) from error
 
 
-def _index(rules: list[LimitRule], code: str, direction: str) -> int:
+def _replace(rules: list[Rule], code: str, direction: str, limit: float) -> None:
     for index, rule in enumerate(rules):
-        if rule.code == code and rule.direction == direction:
-            return index
+        if isinstance(rule, LimitRule) and rule.code == code and rule.direction == direction:
+            rules[index] = _with_limit(rule, limit)
+            return
     signal = signal_by_code().get(code)
     side = "high" if direction == "above" else "low"
     raise LimitError(f"the pack has no {side} limit of {signal.name if signal else code} that could be replaced")

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from alerting.pack import Category, Priority
+from alerting.kinds import Category, Priority
 
 SCHEMA_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""Rule packs: what raises an alert, as versioned YAML that a clinician can review, checked before it is used.
+"""Rule packs: what raises an alert and who is told, as versioned YAML that a clinician can review, checked before use.
 
 A pack lives in alerting/rules/NAME.yaml or in any file a site keeps. It is checked whole: unknown fields, limits that
 no plausible value reaches, and two rules that would claim the same value are errors that name file, rule and field.
@@ -8,123 +8,63 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lakehouse.vocabulary import Signal, plausible, signal_by_name
-
-Priority = Literal["high", "medium", "low"]
-Category = Literal["physiological", "technical"]
-Direction = Literal["above", "below"]
-
-_Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
-_Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-_Text = Annotated[str, Field(min_length=1)]
-# What may stand in a SQL literal as it is.
-_UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")]
+from alerting.kinds import (
+    Declared,
+    EscalationStep,
+    Id,
+    LimitRule,
+    Margin,
+    Priority,
+    Rule,
+    Text,
+    in_order,
+)
 
 
 class PackError(ValueError):
     """A pack cannot be used; each line of the text names file, rule and field."""
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Handling(Declared):
+    """How alerts of one priority are told.
 
-
-class UnitLimit(_Declared):
-    """The limit of one care unit, in place of the rule's own."""
-
-    limit: _Finite
-    clear_margin: _Margin
-    rationale: _Text
-
-
-class _Rule(_Declared):
-    """What rules of every kind have in common."""
-
-    id: _Id
-    title: _Text
-    priority: Priority
-    category: Category
-    rationale: _Text
-    reference: _Text
-
-
-class LimitRule(_Rule):
-    """A value of one signal above or below a limit, both in the signal's unit.
-
-    ``clear_margin`` is the hysteresis: an alert clears only when the value is that far on the good side of the limit.
-    ``delay_s`` is how long, in seconds of observed time, the breach must last before the alert becomes active.
+    ``channels`` are told at once, those of ``escalation`` when nobody has acknowledged in time. After a patient's
+    carers were told something, a further alert waits until ``group_s`` seconds after that, and goes with what else
+    waits; one of a higher priority than what they were told does not wait.
     """
 
-    kind: Literal["limit"]
-    signal: str
-    direction: Direction
-    limit: _Finite
-    clear_margin: _Margin
-    delay_s: _Margin = 0
-    units: dict[_UnitName, UnitLimit] = {}
+    channels: tuple[Id, ...] = ()
+    escalation: tuple[EscalationStep, ...] = ()
+    group_s: Margin = 0
 
-    @field_validator("signal")
-    @classmethod
-    def _is_numeric_signal(cls, name: str) -> str:
-        numeric = [signal.name for signal in signal_by_name().values() if not signal.coded]
-        if name not in numeric:
-            raise ValueError(f"not a numeric signal; known: {', '.join(numeric)}")
-        return name
-
-    @model_validator(mode="after")
-    def _is_reachable(self) -> "LimitRule":
-        for unit in (None, *self.units):
-            limit, clear = self.limit_in(unit), self.clear_in(unit)
-            if not (plausible(self.measured, limit) and plausible(self.measured, clear)):
-                where = f" in unit {unit}" if unit else ""
-                raise ValueError(
-                    f"limit {limit:g}{where} clears at {clear:g},"
-                    f" but {self.signal} is plausible {bounds(self.measured)}"
-                )
-        return self
-
-    @property
-    def measured(self) -> Signal:
-        """The signal of the vocabulary."""
-        return signal_by_name()[self.signal]
-
-    @property
-    def code(self) -> str:
-        """LOINC code of the signal."""
-        return self.measured.code
-
-    def limit_in(self, unit: str | None) -> float:
-        """The limit in one care unit."""
-        return self.units[unit].limit if unit in self.units else self.limit
-
-    def margin_in(self, unit: str | None) -> float:
-        """The clear margin in one care unit."""
-        return self.units[unit].clear_margin if unit in self.units else self.clear_margin
-
-    def clear_in(self, unit: str | None) -> float:
-        """The value at which an alert of this rule clears in one care unit."""
-        margin = self.margin_in(unit)
-        signed = -margin if self.direction == "above" else margin
-        # 38.5 - 0.3 must be 38.2 and not its neighbour: a value is held against the number a reader computes.
-        return round(self.limit_in(unit) + signed, 6)
+    _in_order = field_validator("escalation")(in_order)
 
 
-Rule = LimitRule
-"""A rule of any kind. Another kind is a class with its own ``kind``, joined here in a union discriminated by it."""
+class Notification(Declared):
+    """How alerts are told, by priority. Without it nobody is."""
+
+    high: Handling = Handling()
+    medium: Handling = Handling()
+    low: Handling = Handling()
+
+    def of(self, priority: Priority) -> Handling:
+        """The handling of one priority."""
+        handling: Handling = getattr(self, priority)
+        return handling
 
 
-class Pack(_Declared):
+class Pack(Declared):
     """A named, versioned set of rules."""
 
-    name: _Id
+    name: Id
     version: Annotated[int, Field(strict=True, ge=1)]
-    title: _Text
+    title: Text
+    notification: Notification = Notification()
     rules: tuple[Rule, ...]
 
     @property
@@ -135,7 +75,26 @@ class Pack(_Declared):
     @property
     def units(self) -> tuple[str, ...]:
         """Care units with a limit of their own, sorted."""
-        return tuple(sorted({unit for rule in self.rules for unit in rule.units}))
+        return tuple(sorted({unit for rule in self.limits for unit in rule.units}))
+
+    @property
+    def limits(self) -> tuple[LimitRule, ...]:
+        """The limit rules, in pack order."""
+        return tuple(rule for rule in self.rules if isinstance(rule, LimitRule))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every channel that the pack tells, sorted."""
+        named = {name for rule in self.rules for name in self.channels_of(rule)}
+        return tuple(sorted(named | {n for rule in self.rules for s in self.escalation_of(rule) for n in s.channels}))
+
+    def channels_of(self, rule: Rule) -> tuple[str, ...]:
+        """Who is told first of an alert of this rule."""
+        return self.notification.of(rule.priority).channels if rule.channels is None else rule.channels
+
+    def escalation_of(self, rule: Rule) -> tuple[EscalationStep, ...]:
+        """Who is told later when nobody acknowledges."""
+        return self.notification.of(rule.priority).escalation if rule.escalation is None else rule.escalation
 
     def rule(self, rule_id: str) -> Rule | None:
         """The rule of this id, or None."""
@@ -143,13 +102,21 @@ class Pack(_Declared):
 
     def limit_rules(self, code: str) -> tuple[LimitRule, ...]:
         """The limit rules of one signal, by LOINC code, in pack order."""
-        return tuple(rule for rule in self.rules if rule.code == code)
+        return tuple(rule for rule in self.limits if rule.code == code)
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> "Pack":
         repeated = [rule_id for rule_id, count in Counter(rule.id for rule in self.rules).items() if count > 1]
         if repeated:
             raise ValueError(f"rules: id used twice: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _inhibits_are_known(self) -> "Pack":
+        known = {rule.id for rule in self.rules}
+        for rule in self.rules:
+            if unknown := sorted(set(rule.inhibits) - known | {rule.id} & set(rule.inhibits)):
+                raise ValueError(f"rule {rule.id}: inhibits: no other rule of that id: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")
@@ -162,7 +129,7 @@ class Pack(_Declared):
 
 def overlaps(pack: Pack) -> Iterator[str]:
     """Pairs of rules that would claim the same value of a signal, by limit or margin, in words."""
-    for code in dict.fromkeys(rule.code for rule in pack.rules):
+    for code in dict.fromkeys(rule.code for rule in pack.limits):
         rules = pack.limit_rules(code)
         for index, one in enumerate(rules):
             for other in rules[index + 1 :]:
@@ -181,17 +148,6 @@ def _overlap(one: LimitRule, other: LimitRule) -> Iterator[str]:
                 f"rules {low.id} and {high.id}: limit: {low.signal} clears at {low.clear_in(unit):g} and at "
                 f"{high.clear_in(unit):g}{where}, so that no value is normal for both"
             )
-
-
-def bounds(signal: Signal) -> str:
-    """What is plausible for a signal, in words: ``above 0 and at most 100``."""
-    named = (
-        ("above", signal.above),
-        ("at least", signal.at_least),
-        ("below", signal.below),
-        ("at most", signal.at_most),
-    )
-    return " and ".join(f"{word} {limit:g}" for word, limit in named if limit is not None)
 
 
 def load(name: str | Path = "adult") -> Pack:
@@ -234,6 +190,11 @@ def _lines(error: ValidationError, declared: object, origin: str) -> Iterator[st
         if location[:1] == ["rules"] and len(location) > 1:
             where += f": rule {_rule_name(declared, location[1])}"
             location = location[2:]
+            if location and _kind_of(declared, part["loc"][1]) == location[0]:
+                # pydantic names the kind where a rule has one; the reader sees it in the rule.
+                location = location[1:]
+        if part["type"].startswith("union_tag"):
+            location.append("kind")
         if location:
             where += f": {'.'.join(str(step) for step in location)}"
         yield f"{where}: {text}"
@@ -241,10 +202,18 @@ def _lines(error: ValidationError, declared: object, origin: str) -> Iterator[st
 
 def _rule_name(declared: object, index: int | str) -> str:
     """The id of a rule that failed, or its place where it has none."""
+    name = _rule(declared, index).get("id")
+    return str(name) if name else f"number {int(index) + 1}"
+
+
+def _kind_of(declared: object, index: int | str) -> Any:
+    return _rule(declared, index).get("kind")
+
+
+def _rule(declared: object, index: int | str) -> Mapping[str, Any]:
     rules = declared.get("rules") if isinstance(declared, Mapping) else None
     rule = rules[index] if isinstance(rules, list) and isinstance(index, int) else None
-    name = rule.get("id") if isinstance(rule, Mapping) else None
-    return str(name) if name else f"number {int(index) + 1}"
+    return rule if isinstance(rule, Mapping) else {}
 
 
 class _StrictLoader(yaml.SafeLoader):

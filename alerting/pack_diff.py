@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from alerting.pack import Pack, Rule
+from alerting.kinds import Rule
+from alerting.pack import Pack
 
 
 def differences(old: Pack, new: Pack) -> tuple[str, ...]:
@@ -38,7 +39,7 @@ def _gone(old: Pack, new: Pack) -> Iterator[str]:
 
 def _words(rule: Rule) -> str:
     delay = f" for {rule.delay_s:g} s" if rule.delay_s else ""
-    return f"{rule.signal} {rule.direction} {rule.limit:g}{delay}, {rule.priority}"
+    return f"{rule.words()}{delay}, {rule.priority}"
 
 
 def _flat(declared: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,13 @@
-"""The router: ``alert.evaluations`` in, ``alerts`` and ``alert.state`` out, as one member of a Kafka consumer group.
+"""The router: ``alert.evaluations`` in; ``alerts``, ``alert.notification`` and ``alert.state`` out; a group shares it.
 
-For each batch of records: the patients' new states are written and acknowledged, then their transitions, and every few
-seconds the offsets are committed. A state carries its transitions (alerting/state.py), so a router that is killed at
-any point leaves a successor that sends the same bytes again or nothing: readers of ``alerts`` drop repeats by alert_id
-and sequence. Kafka transactions would do without the repeats, but cost some five round trips for each batch with a
+For each batch of records, each command and each tick of the clock: the patients' new states are written and
+acknowledged, then what they give to tell. Every some seconds the states of all that were heard of are written, and then
+the offsets committed. A state carries what it gives to tell (alerting/state.py), so a router that is killed at any
+point leaves a successor that sends the same bytes again or nothing: readers of ``alerts`` drop repeats by alert_id and
+sequence. Kafka transactions would do without the repeats, but cost some five round trips for each batch with a
 transition, and every reader would have to ask for read_committed.
+
+Commands, own limits and packs concern every router: each reads their topics whole and follows them.
 """
 
 import queue
@@ -17,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     CommitFailedError,
@@ -28,14 +32,16 @@ from kafka.errors import (
     UnknownMemberIdError,
 )
 
+from alerting import command as commands
+from alerting import limits, rules_in_force
+from alerting.command import Acknowledge, CommandError
 from alerting.compacted import from_beginning, until_end
-from alerting.engine import Engine
+from alerting.engine import Changed, Engine
 from alerting.evaluation import EvaluationError
 from alerting.lifecycle import Event
 from alerting.limits import LimitError
-from alerting.limits import decode as decode_limits
-from alerting.pack import Pack
-from alerting.state import PatientState, StateError, decode, encode, encode_event
+from alerting.pack import Pack, PackError
+from alerting.state import OtherVersionError, StateError, Stored, decode
 from lakehouse import progress, topics
 from lakehouse.topics import MAX_RECORD_BYTES
 
@@ -47,8 +53,14 @@ _PACE_S = 0.006
 """Rest between polls. What arrives meanwhile comes in one fetch: it bounds the router to some 150 polls a second, and
 costs an alert 3 ms at the median."""
 _POLL_MS = 500
-_COMMIT_EVERY_S = 5.0
-"""A successor reads again what came since the last commit: seconds of records, handled in a fraction of a second."""
+_TICK_S = 1.0
+"""How often the clock is looked at: escalation and silence are matters of minutes."""
+_REPORT_EVERY_S = 5.0
+_COMMIT_EVERY_S = 15.0
+"""Each commit writes the state of every patient heard of since the last one. A successor reads again what came since:
+some ten thousand records, handled in a second."""
+_BEHIND_AFTER_MS = 10_000
+"""After so long without any evaluation it is looked whether messages wait for the alert flow."""
 _ANSWER_S = 5.0
 """How long the broker may take before the router says that it is away."""
 _DELIVERY_TIMEOUT_MS = 3_600_000
@@ -71,11 +83,14 @@ class _StoppedError(Exception):
 class Topics:
     """What the site calls the topics that the router uses."""
 
+    vitals: str = topics.VITALS.name
     evaluations: str = topics.ALERT_EVALUATIONS.name
+    rules: str = topics.ALERT_RULES.name
     commands: str = topics.ALERT_COMMAND.name
     limits: str = topics.ALERT_LIMIT.name
     state: str = topics.ALERT_STATE.name
     alerts: str = topics.ALERTS.name
+    notifications: str = topics.ALERT_NOTIFICATION.name
 
     @classmethod
     def of(cls, names: Mapping[str, str]) -> "Topics":
@@ -162,7 +177,7 @@ class _Kafka:
         if missing:
             self.consumer.close()
             raise RouterError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
-        self.consumer.subscribe([topics.evaluations, topics.commands], listener=self.assignment)
+        self.consumer.subscribe([topics.evaluations], listener=self.assignment)
         self.producer = KafkaProducer(
             acks="all",
             enable_idempotence=True,
@@ -174,9 +189,9 @@ class _Kafka:
             **self.common,
         )
 
-    def whole(self, topic: str) -> KafkaConsumer:
-        """A consumer of every partition of a topic from its beginning, outside the group."""
-        return from_beginning(topic, self.common)
+    def whole(self, *topics: str) -> KafkaConsumer:
+        """A consumer of every partition of some topics from their beginning, outside the group."""
+        return from_beginning(topics, self.common)
 
     def close(self) -> None:
         """Leave the group and let go of the connections."""
@@ -184,27 +199,27 @@ class _Kafka:
         self.consumer.close()
 
 
-class _LimitFollower(threading.Thread):
-    """Reads ``alert.limit`` whole and then follows it. What it finds waits in ``found`` for the router."""
+class _Follower(threading.Thread):
+    """Reads some topics whole and then follows them. What it finds waits in ``found`` for the router."""
 
     def __init__(self, consumer: KafkaConsumer, stop: threading.Event) -> None:
-        super().__init__(name="alert-limit", daemon=True)
+        super().__init__(name="alert-follower", daemon=True)
         self._consumer = consumer
         self._stop_asked = stop
         self._ended = threading.Event()
-        self.found: queue.SimpleQueue[tuple[bytes | None, bytes | None]] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def read_whole(self) -> None:
         """Read what there is now."""
         for record in until_end(self._consumer, self._stop_asked):
-            self.found.put((record.key, record.value))
+            self.found.put(record)
 
     def run(self) -> None:
         while not (self._stop_asked.is_set() or self._ended.is_set()):
             try:
                 for records in self._consumer.poll(timeout_ms=_POLL_MS).values():
                     for record in records:
-                        self.found.put((record.key, record.value))
+                        self.found.put(record)
             except KafkaError:
                 # The main loop says that the broker is away; here it is only waited for.
                 self._ended.wait(1.0)
@@ -230,30 +245,36 @@ class _Router:
     ) -> None:
         self._kafka = kafka
         self._topics = topics
+        self._default_pack = pack
         self._progress_file = progress_file
         self._stop = stop
         self._on_ready: Callable[[], None] | None = on_ready
         self._show = show
         self._say = say
         self._engine = Engine(pack)
-        self._ignored_commands = 0
+        self._acknowledgements: dict[str, Acknowledge] = {}
+        self._commands = self._rejected_commands = 0
+        self._positions: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._heard_at = 0
+        self._told: set[str] = set()
+        """Patients whose outbox this router has told since their state was last written without it."""
         self._away = False
-        self._since = time.monotonic()
+        self._ticked = self._reported = self._committed_at = time.monotonic()
         self._records_before = 0
 
     def run(self) -> None:
-        with closing(_LimitFollower(self._kafka.whole(self._topics.limits), self._stop)) as follower:
+        followed = (self._topics.rules, self._topics.limits, self._topics.commands)
+        with closing(_Follower(self._kafka.whole(*followed), self._stop)) as follower:
             follower.read_whole()
             follower.start()
             while not self._stop.is_set():
                 batch = self._poll()
                 if self._kafka.assignment.fresh.is_set():
                     self._restore()
-                self._take_limits(follower)
+                self._take_followed(follower)
                 self._handle(batch)
-                if time.monotonic() - self._since >= _COMMIT_EVERY_S:
-                    self._commit()
-                    self._report()
+                self._look_at_the_clock()
                 if sum(map(len, batch.values())) < _BATCH_RECORDS:
                     self._stop.wait(_PACE_S)
             if not self._away:
@@ -270,47 +291,117 @@ class _Router:
             self._stop.wait(0.5)
             return {}
 
-    def _take_limits(self, follower: _LimitFollower) -> None:
+    def _take_followed(self, follower: _Follower) -> None:
         while not follower.found.empty():
-            try:
-                self._engine.limit(*decode_limits(*follower.found.get()))
-            except LimitError as error:
-                self._say(f"a patient's own limits are not in force: {error}")
+            record = follower.found.get()
+            if record.topic == self._topics.limits:
+                self._take_limits(record)
+            elif record.topic == self._topics.commands:
+                self._take_command(record)
+            else:
+                self._take_pack(record)
+        self._send_moved()
+
+    def _take_limits(self, record: Any) -> None:
+        try:
+            self._engine.limit(*limits.decode(record.key, record.value))
+        except LimitError as error:
+            self._say(f"a patient's own limits are not in force: {error}")
+
+    def _take_command(self, record: Any) -> None:
+        try:
+            command = commands.decode(record.value)
+        except CommandError as error:
+            self._rejected_commands += 1
+            self._say(f"a command is left out: {record.topic} {record.partition} {record.offset}: {error}")
+            return
+        self._commands += 1
+        if isinstance(command, Acknowledge):
+            self._acknowledgements[command.alert_id] = command
+        self._engine.command(command, record.timestamp, self._positions)
+
+    def _take_pack(self, record: Any) -> None:
+        try:
+            applied = rules_in_force.decode(record.value)
+        except PackError as error:
+            self._say(f"a pack that was applied cannot be used, {self._engine.pack.label} stays in force: {error}")
+            return
+        pack = applied or self._default_pack
+        if pack != self._engine.pack:
+            self._say(f"pack {pack.label} is in force")
+            self._engine.use(pack, record.timestamp, self._positions)
 
     def _handle(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
-        apply = self._engine.apply
+        engine = self._engine
         for place, records in batch.items():
-            if place.topic == self._topics.commands:
-                self._ignore(records)
-                continue
             for record in records:
                 try:
-                    apply(place.partition, record.offset, record.key, record.value)
+                    engine.apply(place.partition, record.value)
                 except EvaluationError as error:
-                    if self._engine.counts.rejected == 1:
+                    if engine.counts.rejected == 1:
                         where = f"{place.topic} {place.partition} {record.offset}"
                         self._say(f"not an evaluation, left out: {where}: {error} (said once, counted as rejected)")
+            self._positions[place.partition] = records[-1].offset + 1
+            self._heard_at = max(self._heard_at, records[-1].timestamp)
+        self._send_moved()
+
+    def _look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        if now - self._ticked >= _TICK_S:
+            self._ticked = now
+            self._tick()
+        if now - self._reported >= _REPORT_EVERY_S:
+            self._report()
+        if now - self._committed_at >= (_TICK_S if self._away else _COMMIT_EVERY_S):
+            self._commit()
+
+    def _tick(self) -> None:
+        """Let time pass, but not while what happened meanwhile still waits to be read: it may have answered."""
+        if self._away or any(self._positions.get(part, 0) < end for part, end in self._ends.items()):
+            return
+        self._ends.clear()
+        at = time.time_ns() // 1_000_000
+        self._engine.tick(at, self._positions, silences=not self._flow_is_behind(at))
+        self._send_moved()
+
+    def _flow_is_behind(self, at: int) -> bool:
+        """Whether messages wait for the alert flow: then it is silent, and not the devices."""
+        if at - self._heard_at < _BEHIND_AFTER_MS:
+            return False
+        try:
+            consumer = self._kafka.consumer
+            parts = consumer.partitions_for_topic(self._topics.vitals) or ()
+            ends = consumer.end_offsets([TopicPartition(self._topics.vitals, part) for part in parts])
+        except KafkaError as error:
+            self._is_away(error)
+            return True
+        evaluated = self._engine.evaluated
+        return any(end > evaluated.get(place.partition, -1) + 1 for place, end in ends.items())
+
+    def _send_moved(self) -> None:
         moved = self._engine.take_moved()
         if moved:
             self._write(moved)
 
-    def _ignore(self, records: list[Any]) -> None:
-        if not self._ignored_commands:
-            self._say("commands on alerts are not supported yet; left out (said once)")
-        self._ignored_commands += len(records)
-
-    def _write(self, moved: list[tuple[bytes, PatientState]]) -> None:
-        self._send(self._topics.state, [(key, encode(state)) for key, state in moved])
-        self._send(self._topics.alerts, [(key, encode_event(event)) for key, state in moved for event in state.outbox])
+    def _write(self, moved: list[Changed]) -> None:
+        self._send(self._topics.state, [(one.patient_id, one.state) for one in moved])
+        self._tell(moved)
+        self._told.update(one.patient_id for one in moved)
         if self._show is not None:
-            for _, state in moved:
-                for event in state.outbox:
-                    self._show(event)
+            for one in moved:
+                for event in one.unsent.events:
+                    self._show(orjson.loads(event))
 
-    def _send(self, topic: str, records: list[tuple[bytes, bytes]]) -> None:
+    def _tell(self, changed: Iterable[Changed]) -> None:
+        self._send(self._topics.alerts, [(one.patient_id, event) for one in changed for event in one.unsent.events])
+        told = [(one.patient_id, notification) for one in changed for notification in one.unsent.notifications]
+        if told:
+            self._send(self._topics.notifications, told)
+
+    def _send(self, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
         """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and _StoppedError."""
         producer = self._kafka.producer
-        futures = [producer.send(topic, key=key, value=value) for key, value in records]
+        futures = [producer.send(topic, key=patient_id.encode(), value=value) for patient_id, value in records]
         while futures:
             try:
                 producer.flush(timeout=_ANSWER_S)
@@ -329,46 +420,60 @@ class _Router:
         self._kafka.assignment.fresh.clear()
         while not self._stop.is_set():
             try:
-                states = list(self._states())
+                stored = list(self._stored())
                 committed = self._committed()
+                self._ends = self._end_offsets()
                 break
             except KafkaError as error:
                 self._is_away(error)
                 self._stop.wait(0.5)
         else:
             return
-        self._engine.restore(states)
-        unsure = [
-            state
-            for state in states
-            if state.outbox and state.partition in committed and state.offset >= committed[state.partition]
-        ]
-        self._send(
-            self._topics.alerts,
-            [(state.patient_id.encode(), encode_event(event)) for state in unsure for event in state.outbox],
-        )
+        self._positions = committed
+        self._engine.restore(one.patient for one in stored)
+        mine = (one for one in stored if one.patient.partition in committed)
+        unsure = (one for one in mine if one.patient.patient_id not in self._told)
+        self._tell([Changed(one.patient.patient_id, None, one.unsent) for one in unsure])
+        # A predecessor may have died before it took them.
+        for command in self._acknowledgements.values():
+            self._engine.command(command, command.at, self._positions)
+        self._send_moved()
         if self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
             on_ready()
 
-    def _states(self) -> Iterator[PatientState]:
+    def _stored(self) -> Iterator[Stored]:
         newest: dict[bytes, bytes | None] = {}
         with closing(self._kafka.whole(self._topics.state)) as consumer:
             for record in until_end(consumer, self._stop):
                 newest[record.key] = record.value
+        of_others = 0
         for value in newest.values():
             if value is not None:
                 try:
                     yield decode(value)
+                except OtherVersionError:
+                    of_others += 1
                 except StateError as error:
                     raise RouterError(f"topic {self._topics.state}: {error}") from error
+        if of_others:
+            self._say(f"left out: states of {of_others} patients by another version of ward; their alerts begin anew")
+
+    def _places(self) -> list[TopicPartition]:
+        return [place for place in self._kafka.consumer.assignment() if place.topic == self._topics.evaluations]
 
     def _committed(self) -> dict[int, int]:
-        places = [place for place in self._kafka.consumer.assignment() if place.topic == self._topics.evaluations]
-        return {place.partition: self._kafka.consumer.committed(place) or 0 for place in places}
+        return {place.partition: self._kafka.consumer.committed(place) or 0 for place in self._places()}
+
+    def _end_offsets(self) -> dict[int, int]:
+        return {place.partition: end for place, end in self._kafka.consumer.end_offsets(self._places()).items()}
 
     def _commit(self) -> None:
-        self._send(self._topics.state, [(key, encode(state)) for key, state in self._engine.take_touched()])
+        self._committed_at = time.monotonic()
+        now = time.time_ns() // 1_000_000
+        touched = [*self._engine.take_touched(), *self._engine.forget(now, self._positions)]
+        self._send(self._topics.state, [(one.patient_id, one.state) for one in touched])
+        self._told.clear()
         try:
             self._kafka.consumer.commit(timeout_ms=int(_ANSWER_S * 1000))
         except (
@@ -387,20 +492,22 @@ class _Router:
 
     def _report(self) -> None:
         now, counts = time.monotonic(), self._engine.counts
-        places = [place for place in self._kafka.consumer.assignment() if place.topic == self._topics.evaluations]
+        places = self._places()
         progress.append(
             self._progress_file,
             {
                 "at": datetime.now(UTC).isoformat(),
-                "rate": round((counts.records - self._records_before) / max(now - self._since, 0.001), 1),
+                "rate": round((counts.records - self._records_before) / max(now - self._reported, 0.001), 1),
                 "lag": sum(_lag(self._kafka.consumer, place) for place in places),
                 "open": self._engine.open_alerts({place.partition for place in places}),
+                "pack": self._engine.pack.label,
                 **asdict(counts),
-                "commands_ignored": self._ignored_commands,
+                "commands": self._commands,
+                "commands_rejected": self._rejected_commands,
                 "cpu_s": round(time.process_time(), 2),
             },
         )
-        self._since, self._records_before = now, counts.records
+        self._reported, self._records_before = now, counts.records
 
     def _is_away(self, error: Exception) -> None:
         if not self._away:

@@ -1,26 +1,35 @@
-"""The router's state of one patient, as the compacted topic ``alert.state`` keeps it.
+"""What the engine holds of one patient, as the compacted topic ``alert.state`` keeps it.
 
-The record carries the events of its last transitions as well (the outbox). It is written before they are, so a router
-that dies in between leaves what the next one sends again, byte for byte; nothing is decided twice.
+The record carries what its last change gives to tell as well (the outbox). It is written before that is told, and
+written again without it afterwards; so a router that dies in between leaves what the next one sends again, byte for
+byte. Nothing is decided twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
 
 import orjson
 
-from alerting.lifecycle import Alert, Alerts, Definition, Event, State
+from alerting.lifecycle import Alert, Alerts, Definition, Event, Level, Seen, State
+from alerting.memory import Memory, restored
+from alerting.notification import Notification
+from alerting.notification import encode as encode_notification
+from alerting.telling import Group
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class StateError(ValueError):
-    """A record is not a state that this version can read; the text says why."""
+    """A record is not a state; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class OtherVersionError(StateError):
+    """A state that another version wrote, and this one cannot read."""
+
+
+class Message(NamedTuple):
     """A message's place on ``vitals``, and when the broker had it (epoch ms)."""
 
     partition: int
@@ -37,20 +46,30 @@ class Message:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PatientState:
-    """A patient's alerts after one message, and the transitions that this message caused (the outbox).
+class Outbox(NamedTuple):
+    """What is to be told: records of ``alerts`` and of ``alert.notification``, as bytes."""
 
-    ``partition`` and ``offset`` are those of its record on ``alert.evaluations``, ``message`` is its place on
-    ``vitals``. Messages after it that changed nothing are not counted.
+    events: tuple[bytes, ...] = ()
+    notifications: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Patient:
+    """A patient's alerts and memory after their last message, and where it came from. Changed in place by the engine.
+
+    ``partition`` is that of ``alert.evaluations``, ``message`` the place on ``vitals`` of the last message.
     """
 
     patient_id: str
     partition: int
-    offset: int
     message: Message
-    alerts: Alerts
-    outbox: tuple[Event, ...] = ()
+    source: str = ""
+    alerts: Alerts = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    group: Group = field(default_factory=Group)
+    location_unit: str | None = None
+    location_bed: str | None = None
+    device_id: str | None = None
 
     @property
     def open(self) -> int:
@@ -63,75 +82,99 @@ def encode_event(event: Event) -> bytes:
     return orjson.dumps(event)
 
 
-def encode(state: PatientState) -> bytes:
+def outbox(events: list[Event], notifications: list[Notification]) -> Outbox:
+    """The records of events and notifications."""
+    return Outbox(tuple(map(encode_event, events)), tuple(map(encode_notification, notifications)))
+
+
+NOTHING = Outbox()
+
+
+def encode(patient: Patient, unsent: Outbox = NOTHING) -> bytes:
     """The record value of topic ``alert.state``."""
     return orjson.dumps(
         {
             "schema_version": SCHEMA_VERSION,
-            "patient_id": state.patient_id,
-            "partition": state.partition,
-            "offset": state.offset,
-            "message": [state.message.partition, state.message.offset, state.message.received_at],
-            "alerts": [_alert_record(alert) for alert in state.alerts.values()],
-            "outbox": list(state.outbox),
-        }
+            "patient_id": patient.patient_id,
+            "partition": patient.partition,
+            "message": patient.message,
+            "source": patient.source,
+            "location_unit": patient.location_unit,
+            "location_bed": patient.location_bed,
+            "device_id": patient.device_id,
+            "alerts": [_alert_record(alert) for alert in patient.alerts.values()],
+            "memory": patient.memory.record(),
+            "group": [patient.group.told_at, patient.group.rank, patient.group.waiting],
+            "events": [orjson.Fragment(event) for event in unsent.events],
+            "notifications": [orjson.Fragment(notification) for notification in unsent.notifications],
+        },
+        # It leaves named tuples to us.
+        default=list,
     )
 
 
-def decode(value: bytes) -> PatientState:
+class Stored(NamedTuple):
+    """A patient as read from the topic, and what may not have been told."""
+
+    patient: Patient
+    unsent: Outbox
+
+
+def decode(value: bytes) -> Stored:
     """The state in a record. Raises StateError."""
     try:
         record = orjson.loads(value)
         if record["schema_version"] != SCHEMA_VERSION:
-            raise StateError(f"schema_version {record['schema_version']}, wanted {SCHEMA_VERSION}")
+            raise OtherVersionError(f"schema_version {record['schema_version']}, wanted {SCHEMA_VERSION}")
         alerts = [_alert(alert) for alert in record["alerts"]]
-        return PatientState(
+        told_at, rank, waiting = record["group"]
+        patient = Patient(
             patient_id=record["patient_id"],
             partition=record["partition"],
-            offset=record["offset"],
             message=Message(*record["message"]),
+            source=record["source"],
             alerts={alert.definition.rule_id: alert for alert in alerts},
-            outbox=tuple(record["outbox"]),
+            memory=restored(record["memory"]),
+            group=Group(told_at, rank, tuple(waiting)),
+            location_unit=record["location_unit"],
+            location_bed=record["location_bed"],
+            device_id=record["device_id"],
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        unsent = Outbox(
+            tuple(orjson.dumps(event) for event in record["events"]),
+            tuple(orjson.dumps(notification) for notification in record["notifications"]),
+        )
+        return Stored(patient, unsent)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, StateError):
+            raise
         raise StateError(f"not a state record: {error!r}") from error
 
 
 def _alert_record(alert: Alert) -> dict[str, Any]:
-    return {
-        "alert_id": alert.alert_id,
-        "state": alert.state.value,
-        "sequence": alert.sequence,
-        "rule_id": alert.definition.rule_id,
-        "title": alert.definition.title,
-        "priority": alert.definition.priority,
-        "category": alert.definition.category,
-        "delay_ms": alert.definition.delay_ms,
-        "pack": alert.pack,
-        "code": alert.code,
-        "limit": alert.limit,
-        "opened_at": alert.opened_at,
-        "opened_by": alert.opened_by,
-        "seen_at": alert.seen_at,
-    }
+    record = {name: getattr(alert, name) for name in _FIELDS}
+    return {**record, "definition": _definition_record(alert.definition)}
+
+
+_FIELDS = tuple(name for name in Alert.__slots__ if name != "definition")
+
+
+@cache
+def _definition_record(definition: Definition) -> dict[str, Any]:
+    return asdict(definition)
 
 
 def _alert(record: Mapping[str, Any]) -> Alert:
-    return Alert(
-        alert_id=record["alert_id"],
-        state=State(record["state"]),
-        sequence=record["sequence"],
-        definition=Definition(
-            rule_id=record["rule_id"],
-            title=record["title"],
-            priority=record["priority"],
-            category=record["category"],
-            delay_ms=record["delay_ms"],
-        ),
-        pack=record["pack"],
-        code=record["code"],
-        limit=record["limit"],
-        opened_at=record["opened_at"],
-        opened_by=record["opened_by"],
-        seen_at=record["seen_at"],
-    )
+    given = {name: record[name] for name in _FIELDS}
+    given["state"] = State(record["state"])
+    given["readings"] = tuple(Seen(*seen) for seen in record["readings"])
+    return Alert(**given, definition=_definition(orjson.dumps(record["definition"])))
+
+
+@cache
+def _definition(value: bytes) -> Definition:
+    """The definition in a record; alerts of one rule share it."""
+    record = orjson.loads(value)
+    levels = tuple(Level(after_ms, tuple(channels)) for after_ms, channels in record["escalation"])
+    inhibits, channels = tuple(record["inhibits"]), tuple(record["channels"])
+    return Definition(**{**record, "escalation": levels, "inhibits": inhibits, "channels": channels})

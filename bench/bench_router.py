@@ -114,8 +114,8 @@ def engine_alone(load_: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     """The state machine without Kafka."""
     engine = Engine(ADULT)
     started = time.process_time()
-    for offset, (key, value) in enumerate(load_):
-        engine.apply(0, offset, key, value)
+    for _, value in load_:
+        engine.apply(0, value)
     return {"evaluations_per_s_one_core": round(len(load_) / (time.process_time() - started))}
 
 

@@ -35,7 +35,7 @@ class Flow:
 
 ALERT_LIMITS = Flow(
     name="alert_limits",
-    reads=("vitals",),
+    reads=("vitals", "alert.rules"),
     writes=("alert.evaluations",),
     build="streaming.alert_limits:start",
     application="alerts",
@@ -48,7 +48,7 @@ ALERT_LIMITS = Flow(
 )
 ALERT_ROUTER = Flow(
     name="alert_router",
-    reads=("alert.evaluations", "alert.command", "alert.limit"),
+    reads=("alert.evaluations", "alert.command", "alert.limit", "alert.rules"),
     writes=("alerts", "alert.state", "alert.notification"),
     build="alerting.router:run",
     application="router",
@@ -119,7 +119,7 @@ COHORTS = Flow(
 FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY, COHORTS)
 
 
-_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")
+_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules")
 """What comes from outside the pipeline: devices, gateway, people."""
 
 

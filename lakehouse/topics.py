@@ -30,7 +30,8 @@ class Topic:
             "max.message.bytes": str(MAX_RECORD_BYTES),
         }
         if self.retention is None:
-            return {**common, "cleanup.policy": "compact"}
+            # Kafka compacts closed segments only, and closes one at 1 GiB by default: much to read for a start.
+            return {**common, "cleanup.policy": "compact", "segment.bytes": str(16 * 1024 * 1024)}
         return {**common, "cleanup.policy": "delete", "retention.ms": str(int(self.retention.total_seconds() * 1000))}
 
 
@@ -40,6 +41,7 @@ CLINICAL_RESOURCE = Topic(
     "clinical.resource", "FHIR resources: patients, encounters and what stands beside them", 1, timedelta(days=30)
 )
 ALERT_EVALUATIONS = Topic("alert.evaluations", "every parsed message held against the rule pack", 2, timedelta(days=1))
+ALERT_RULES = Topic("alert.rules", "the rule pack in force", 1, None)
 ALERT_COMMAND = Topic("alert.command", "acknowledge, silence and their undoing", 2, timedelta(days=30))
 ALERT_LIMIT = Topic("alert.limit", "the limits of one patient", 2, None)
 ALERT_STATE = Topic("alert.state", "the router's state of each patient", 2, None)
@@ -53,6 +55,7 @@ TOPICS = (
     VITALS,
     CLINICAL_RESOURCE,
     ALERT_EVALUATIONS,
+    ALERT_RULES,
     ALERT_COMMAND,
     ALERT_LIMIT,
     ALERT_STATE,

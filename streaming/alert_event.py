@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
+_READINGS = next(column.type for column in ALERT_EVENT.columns if column.name == "readings")
 _INSTANTS = ("observed_at", "message_received_at")
 
 
 def _message_schema() -> str:
     """The event's JSON: the table's columns without emitted_at, instants as epoch milliseconds."""
     columns = [column for column in ALERT_EVENT.columns if column.name != "emitted_at"]
-    return ", ".join(f"`{c.name}` {'BIGINT' if c.name in _INSTANTS else c.type}" for c in columns)
+    types = {**dict.fromkeys(_INSTANTS, "BIGINT"), "readings": _READINGS.replace("TIMESTAMP", "BIGINT")}
+    return ", ".join(f"`{c.name}` {types.get(c.name, c.type)}" for c in columns)
 
 
 def build(records: "DataFrame") -> "DataFrame":
@@ -31,6 +33,8 @@ def build(records: "DataFrame") -> "DataFrame":
     columns = {
         "emitted_at": "received_at",
         **{name: f"timestamp_millis(event.{name})" for name in _INSTANTS},
+        "readings": "transform(event.readings, r -> named_struct('code', r.code, 'value', r.value,"
+        " 'value_code', r.value_code, 'observed_at', timestamp_millis(r.observed_at), 'message_id', r.message_id))",
     }
     return events.selectExpr(*(f"{columns.get(c.name, f'event.{c.name}')} AS {c.name}" for c in ALERT_EVENT.columns))
 

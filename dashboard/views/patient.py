@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pandas as pd  # noqa: TID253 - only a running Streamlit imports this package
 import streamlit as st  # noqa: TID253 - as above
 
-from alerting.pack import LimitRule, Pack
+from alerting.kinds import LimitRule
+from alerting.pack import Pack
 from dashboard import charts, queries
 from dashboard.clock import ago, moment
 from dashboard.palette import PRIORITIES

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ import orjson
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from alerting import limits
+from alerting import command, limits, rules_in_force
 from alerting.bands import arms, band_of
+from alerting.command import Acknowledge, Silence, Unsilence
 from alerting.limits import OwnLimits
-from alerting.pack import load
+from alerting.notification import decode as decode_notification
+from alerting.pack import Pack, parse
 from alerting.router import RouterError, Topics, run
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
+from tests.fixtures.packs import prompt_pack
 from wardhouse.broker import Broker
 from wardhouse.topics import end_offsets, ensure
 
-ADULT = load("adult")
+ADULT = prompt_pack(steps=False)
 ARMS = arms(ADULT)
 HR, SPO2 = "8867-4", "59408-5"
 MakeTopics = Callable[[], dict[str, str]]
@@ -33,10 +37,10 @@ ROUTER = """
 import sys, threading
 from pathlib import Path
 import orjson
-from alerting.pack import load
 from alerting.router import Topics, run
+from tests.fixtures.packs import prompt_pack
 topics = Topics(**orjson.loads(sys.argv[2]))
-run(bootstrap_servers=sys.argv[1], topics=topics, pack=load("adult"), progress_file=Path(sys.argv[3]),
+run(bootstrap_servers=sys.argv[1], topics=topics, pack=prompt_pack(steps=False), progress_file=Path(sys.argv[3]),
     stop=threading.Event(), on_ready=lambda: print("ready", flush=True), say=print, group=topics.state, member="one")
 """
 
@@ -51,7 +55,7 @@ def evaluation(offset: int, at: int, patient: str, *values: tuple[str, float | N
     record = {
         "quiet": all(seen["band"] == "normal" for seen in observations),
         "schema_version": 1,
-        "pack": "adult@1",
+        "pack": ADULT.label,
         "message_id": f"m{offset}",
         "partition": 0,
         "offset": offset,
@@ -112,14 +116,16 @@ def count(bootstrap: str, topic: str) -> int:
 class Running:
     """A router in a thread of this process."""
 
-    def __init__(self, bootstrap: str, topics: Topics, folder: Path, member: str | None = None) -> None:
+    def __init__(
+        self, bootstrap: str, topics: Topics, folder: Path, member: str | None = None, pack: Pack = ADULT
+    ) -> None:
         self.shown: list[dict[str, Any]] = []
         self.said: list[str] = []
         self.progress = folder / "progress.jsonl"
         self.ready = threading.Event()
         self.stop = threading.Event()
         self.failure: BaseException | None = None
-        self.bootstrap, self.topics, self.member = bootstrap, topics, member
+        self.bootstrap, self.topics, self.member, self.pack = bootstrap, topics, member, pack
         self.thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -130,7 +136,7 @@ class Running:
                 # A group for each set of topics: tests leave each other's offsets alone.
                 group=self.topics.state,
                 member=self.member,
-                pack=ADULT,
+                pack=self.pack,
                 progress_file=self.progress,
                 stop=self.stop,
                 on_ready=self.ready.set,
@@ -154,8 +160,10 @@ class Running:
 
 
 @contextmanager
-def routing(bootstrap: str, topics: Topics, folder: Path, member: str | None = None) -> Iterator[Running]:
-    router = Running(bootstrap, topics, folder, member).start()
+def routing(
+    bootstrap: str, topics: Topics, folder: Path, member: str | None = None, pack: Pack = ADULT
+) -> Iterator[Running]:
+    router = Running(bootstrap, topics, folder, member, pack).start()
     try:
         yield router
     finally:
@@ -216,6 +224,115 @@ def test_own_limits_that_were_set_before_and_during_are_in_force(
         ("hospital/2", "active", "own_limit_breach"),
     ]
     assert [text.split(":")[0] for text in router.said] == ["a patient's own limits are not in force"]
+
+
+def notifications(bootstrap: str, topic: str) -> list[tuple[str, tuple[str, ...], list[str]]]:
+    """Reason, channels and rules of each notification on a topic."""
+    found = [decode_notification(record.value) for record in read(bootstrap, topic)]
+    return [(one.reason, one.channels, [alert.rule_id for alert in one.alerts]) for one in found]
+
+
+def test_commands_of_people_are_obeyed_and_those_before_a_start_too(
+    broker: str, topics: MakeTopics, tmp_path: Path
+) -> None:
+    names = Topics.of(topics())
+    now = int(time.time() * 1000)
+    silence = Silence("s1", now, "dr on duty", "dressing", now + 600_000, patient_id="hospital/2")
+    send(broker, names.commands, (b"s1", command.encode(silence)), (b"x", b'{"schema_version":1,"command":"dance"}'))
+    with routing(broker, names, tmp_path, pack=prompt_pack()) as router:
+        send(
+            broker,
+            names.evaluations,
+            evaluation(0, now, "hospital/1", (HR, 130.0)),
+            evaluation(1, now, "hospital/2", (HR, 130.0)),
+        )
+        wait_for(lambda: len(router.shown) == 3)
+        alert_id = next(event["alert_id"] for event in router.shown if event["patient_id"] == "hospital/1")
+        take_on = Acknowledge("a1", now + 1, "nurse on duty", "hospital/1", alert_id, "on my way")
+        send(broker, names.commands, (b"hospital/1", command.encode(take_on)))
+        wait_for(lambda: len(router.shown) == 4)
+        send(broker, names.commands, (b"s1", command.encode(Unsilence("u1", now + 2, "dr on duty", "s1"))))
+        wait_for(lambda: len(router.shown) == 5)
+    assert sorted((e["patient_id"], e["sequence"], e["state"], e["reason"]) for e in router.shown) == [
+        ("hospital/1", 0, "active", "breach"),
+        ("hospital/1", 1, "acknowledged", "acknowledged"),
+        ("hospital/2", 0, "active", "breach"),
+        ("hospital/2", 1, "silenced", "silenced"),
+        ("hospital/2", 2, "active", "unmuted"),
+    ]
+    assert notifications(broker, names.notifications) == [("raised", ("nurse",), ["heart-rate-high"])] * 2
+    assert ["a command is left out" in text for text in router.said] == [True]
+
+
+def test_an_acknowledgement_that_no_router_saw_is_obeyed_by_the_next(
+    broker: str, topics: MakeTopics, tmp_path: Path
+) -> None:
+    names = Topics.of(topics())
+    now = int(time.time() * 1000)
+    with routing(broker, names, tmp_path) as router:
+        send(broker, names.evaluations, evaluation(0, now, "hospital/1", (HR, 130.0)))
+        wait_for(lambda: len(router.shown) == 1)
+    take_on = Acknowledge("a1", now + 1, "nurse on duty", "hospital/1", router.shown[0]["alert_id"])
+    send(broker, names.commands, (b"hospital/1", command.encode(take_on)))
+    with routing(broker, names, tmp_path) as router:
+        wait_for(lambda: len(router.shown) == 1)
+    assert router.shown[0]["actor"] == "nurse on duty"
+
+
+def test_a_pack_that_is_applied_is_in_force_without_a_restart(broker: str, topics: MakeTopics, tmp_path: Path) -> None:
+    names = Topics.of(topics())
+    now = int(time.time() * 1000)
+    text = (
+        "name: quick\nversion: 1\ntitle: Quick\nrules:\n  - {id: fast-fall, kind: rate, title: Fall, signal: spo2,"
+        " direction: fall, change: 5, window_s: 60, clear_margin: 1, priority: high, category: physiological,"
+        " rationale: r, reference: r}\n"
+    )
+    applied = rules_in_force.encode(text, at=datetime(2026, 1, 31, tzinfo=UTC), by="dr on duty", reason="try")
+    with routing(broker, names, tmp_path) as router:
+        send(broker, names.evaluations, evaluation(0, now, "hospital/1", (HR, 130.0)))
+        wait_for(lambda: len(router.shown) == 1)
+        send(broker, names.rules, (rules_in_force.KEY, applied))
+        wait_for(lambda: len(router.shown) == 2)
+        values = ((7000, 97.0), (14000, 90.0))
+        send(
+            broker,
+            names.evaluations,
+            *(evaluation(n, now + at, "hospital/1", (SPO2, value)) for n, (at, value) in enumerate(values, start=1)),
+        )
+        wait_for(lambda: len(router.shown) == 3)
+    assert [(event["rule_id"], event["state"], event["pack"]) for event in router.shown] == [
+        ("heart-rate-high", "active", ADULT.label),
+        ("heart-rate-high", "resolved", ADULT.label),
+        ("fast-fall", "active", "quick@1"),
+    ]
+    assert router.said == ["pack quick@1 is in force"]
+    with routing(broker, names, tmp_path) as router:
+        pass
+    assert router.said == ["pack quick@1 is in force"]
+
+
+def test_a_device_that_falls_silent_is_noticed_also_by_a_router_that_starts_after_it(
+    broker: str, topics: MakeTopics, tmp_path: Path
+) -> None:
+    names = Topics.of(topics())
+    text = (
+        "name: quiet\nversion: 1\ntitle: Quiet\nrules:\n  - {id: device-silent, kind: silence, title: No data,"
+        " after_s: 8, priority: low, category: technical, rationale: r, reference: r}\n"
+    )
+    pack = parse(text, "quiet.yaml")
+    now = int(time.time() * 1000)
+    with routing(broker, names, tmp_path, pack=pack) as router:
+        records = [evaluation(n, now + n * 100, "hospital/1", (HR, 80.0)) for n in range(5)]
+        send(broker, names.evaluations, *records)
+        wait_for(lambda: (progress.last(router.progress) or {"records": 0})["records"] == 5)
+    assert router.shown == []
+    with routing(broker, names, tmp_path, pack=pack) as router:
+        wait_for(lambda: len(router.shown) == 1)
+        (event,) = router.shown
+        assert (event["rule_id"], event["state"], event["observed_at"]) == ("device-silent", "active", now + 8400)
+        send(broker, names.evaluations, evaluation(9, int(time.time() * 1000), "hospital/1", (HR, 80.0)))
+        wait_for(lambda: len(router.shown) == 2)
+    assert router.shown[1]["reason"] == "cleared"
 
 
 def test_what_is_no_evaluation_is_left_out_and_said_once(broker: str, topics: MakeTopics, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def _from_states(values: "Iterable[bytes]") -> list[dict[str, Any]]:
     return [
         {
             "alert_id": alert.alert_id,
-            "patient_id": state.patient_id,
+            "patient_id": stored.patient.patient_id,
             "rule_id": alert.definition.rule_id,
             "title": alert.definition.title,
             "priority": alert.definition.priority,
@@ -123,8 +123,8 @@ def _from_states(values: "Iterable[bytes]") -> list[dict[str, Any]]:
             "limit_value": alert.limit,
             "observed_at": alert.opened_at,
         }
-        for state in map(decode, values)
-        for alert in state.alerts.values()
+        for stored in map(decode, values)
+        for alert in stored.patient.alerts.values()
     ]
 
 

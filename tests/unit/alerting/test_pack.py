@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from alerting import pack
-from alerting.pack import LimitRule, PackError, UnitLimit, load, parse
+from alerting.kinds import LimitRule, ScoreRule, UnitLimit
+from alerting.pack import Notification, PackError, load, parse
 
 RULE = """\
   - id: spo2-low
@@ -34,6 +35,7 @@ def test_a_pack_is_read_whole() -> None:
         "name": "small",
         "version": 3,
         "title": "A small pack",
+        "notification": Notification().model_dump(),
         "rules": (
             LimitRule(
                 id="spo2-low",
@@ -55,8 +57,12 @@ def test_a_pack_is_read_whole() -> None:
 
 def test_the_default_pack_holds_the_published_adult_limits() -> None:
     adult = load("adult")
-    assert adult.label == "adult@1"
-    assert {(rule.signal, rule.direction, rule.limit) for rule in adult.rules} == {
+    assert adult.label == "adult@2"
+    assert {(rule.score, rule.at_least) for rule in adult.rules if isinstance(rule, ScoreRule)} == {
+        ("news2", 5),
+        ("news2", 7),
+    }
+    assert {(rule.signal, rule.direction, rule.limit) for rule in adult.limits} == {
         ("heart_rate", "above", 120),
         ("heart_rate", "below", 40),
         ("spo2", "below", 90),
@@ -177,5 +183,83 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_limit_clears_at_the_number_a_reader_computes() -> None:
     rule = load("adult").rule("temperature-high")
-    assert rule is not None
+    assert isinstance(rule, LimitRule)
     assert (rule.limit, rule.clear_in(None)) == (38.5, 38.2)
+
+
+FAST = "{signal: heart_rate, direction: above, limit: 110}"
+LOW = "{signal: systolic_bp, direction: below, limit: 100}"
+OTHERS = {
+    "rate": ("signal: spo2\n    direction: fall\n    change: 6\n    window_s: 600\n    clear_margin: 2", "change"),
+    "score": ("score: news2\n    at_least: 5\n    clear_margin: 1", "at_least"),
+    "combination": (f"conditions: [{FAST}, {LOW}]\n    within_s: 60", "within_s"),
+    "silence": ("signal: spo2\n    after_s: 60", "after_s"),
+    "flat_line": ("signal: heart_rate\n    after_s: 600\n    readings: 60", "after_s"),
+    "no_value": ("signal: spo2", "signal"),
+    "device": ("measure: battery\n    limit: 20", "measure"),
+}
+
+
+def of_kind(kind: str, more: str = "") -> str:
+    """A pack with one rule of a kind."""
+    limits = "kind: limit\n", "    signal: spo2\n    direction: below\n    limit: 90\n    clear_margin: 2\n"
+    rule = RULE.replace(limits[0], f"kind: {kind}\n    {OTHERS[kind][0]}\n").replace(limits[1], "")
+    return HEADER + rule + more
+
+
+@pytest.mark.parametrize("kind", list(OTHERS))
+def test_a_rule_of_each_kind_is_read_and_what_it_lacks_is_named(kind: str) -> None:
+    (rule,) = parse(of_kind(kind), "small.yaml").rules
+    assert rule.kind == kind
+    assert rule.words()
+    needed = OTHERS[kind][1]
+    without = "\n".join(line for line in of_kind(kind).splitlines() if not line.strip().startswith(f"{needed}:"))
+    assert "given" not in without
+    if without != of_kind(kind).rstrip() and not (kind == "silence" and needed == "signal"):
+        assert error_of(without + "\n") == f"small.yaml: rule spo2-low: {needed}: Field required"
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "said"),
+    [
+        ("rate", "clear_margin: 2", "clear_margin: 6", "clear_margin 6 must be less than the change 6"),
+        ("rate", "window_s: 600", "window_s: 5", "window_s: Input should be greater than or equal to 60"),
+        ("score", "at_least: 5", "at_least: 21", "at_least 21 less a margin of 1 must lie within 1 and 20"),
+        ("score", "score: news2", "score: apache", "score: Input should be 'news2', 'qsofa' or 'sirs'"),
+        ("combination", "within_s: 60", "within_s: 60\n    at_least: 3", "at_least 3 of 2 conditions cannot be"),
+        ("combination", "signal: systolic_bp", "signal: heart_rate", "conditions: a signal may have one condition"),
+        ("combination", "limit: 110", "limit: 110, clear: 3", "conditions.0.clear: Extra inputs are not permitted"),
+        ("silence", "after_s: 60", "after_s: 60\n    delay_s: 5", "delay_s: after_s is the delay of a silence"),
+        ("device", "limit: 20", "clear_margin: 5", "battery and clock_skew need a limit, and lead_off has none"),
+    ],
+)
+def test_a_rule_that_could_not_work_is_an_error(kind: str, right: str, wrong: str, said: str) -> None:
+    assert right in of_kind(kind)
+    assert error_of(of_kind(kind).replace(right, wrong)).splitlines()[0] == f"small.yaml: rule spo2-low: {said}"
+
+
+def test_what_is_inhibited_must_be_another_rule_of_the_pack() -> None:
+    for named in ("asystole", "spo2-low"):
+        assert error_of(HEADER + RULE + f"    inhibits: [{named}]\n") == (
+            f"small.yaml: rule spo2-low: inhibits: no other rule of that id: {named}"
+        )
+
+
+def test_steps_of_escalation_must_come_one_after_another() -> None:
+    steps = "    escalation:\n      - {after_s: 60, channels: [a]}\n      - {after_s: 60, channels: [b]}\n"
+    assert error_of(HEADER + RULE + steps) == (
+        "small.yaml: rule spo2-low: escalation: each step must come later than the one before it"
+    )
+
+
+def test_a_rule_says_itself_who_is_told_or_leaves_it_to_its_priority() -> None:
+    told = "notification:\n  high: {channels: [nurse], escalation: [{after_s: 60, channels: [team]}]}\nrules:\n"
+    pack = parse(HEADER.replace("rules:\n", told) + RULE, "small.yaml")
+    (rule,) = pack.rules
+    assert (pack.channels_of(rule), [step.channels for step in pack.escalation_of(rule)]) == (("nurse",), [("team",)])
+    own = parse(HEADER.replace("rules:\n", told) + RULE + "    channels: [biomed]\n    escalation: []\n", "small.yaml")
+    assert (own.channels_of(own.rules[0]), own.escalation_of(own.rules[0]), own.channels) == (
+        ("biomed",),
+        (),
+        ("biomed",),
+    )

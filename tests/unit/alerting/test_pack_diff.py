@@ -22,8 +22,8 @@ def test_every_field_that_differs_is_a_line_and_so_is_a_rule_that_comes_or_goes(
     assert differences(old, new) == (
         "version: 3 -> 4",
         "~ spo2-low: priority: high -> medium",
-        "~ spo2-low: limit: 90 -> 88",
         "~ spo2-low: delay_s: 0 -> 15",
+        "~ spo2-low: limit: 90 -> 88",
         "~ spo2-low: units.RESP.limit: 86 -> none",
         "~ spo2-low: units.RESP.clear_margin: 2 -> none",
         "~ spo2-low: units.RESP.rationale: target 88-92 -> none",

@@ -1,0 +1,248 @@
+"""What each rule of a pack says of a patient: findings by kind, from a message and what is remembered. Pure.
+
+Limits come as bands from the alert flow (alerting/bands.py). Everything else is found here, from the same messages.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from alerting.evaluation import Evaluation, Reading
+from alerting.kinds import (
+    DISCONNECTED,
+    CombinationRule,
+    DeviceRule,
+    FlatLineRule,
+    NoValueRule,
+    RateRule,
+    Rule,
+    ScoreRule,
+    SilenceRule,
+)
+from alerting.lifecycle import SHIFTED, Alerts, Band, Finding, Seen
+from alerting.memory import DEVICE, Memory, usable
+from lakehouse.scores import SCORES, STALE_AFTER, Definition, Score, Scored, Value, score
+
+STALE_MS: Mapping[str, int] = {name: round(limit.total_seconds() * 1000) for name, limit in STALE_AFTER.items()}
+_CACHED = 8192
+
+
+class Detector:
+    """The rules of a pack, by what they look at."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        rules = tuple(rules)
+        self._rates = _by_code(rule for rule in rules if isinstance(rule, RateRule))
+        self._flat = _by_code(rule for rule in rules if isinstance(rule, FlatLineRule))
+        self._no_value = _by_code(rule for rule in rules if isinstance(rule, NoValueRule))
+        self._combinations = tuple(rule for rule in rules if isinstance(rule, CombinationRule))
+        self._device = tuple(rule for rule in rules if isinstance(rule, DeviceRule))
+        self._silences = tuple(rule for rule in rules if isinstance(rule, SilenceRule))
+        by_score: dict[Score, list[ScoreRule]] = {}
+        for rule in rules:
+            if isinstance(rule, ScoreRule):
+                by_score.setdefault(rule.score, []).append(rule)
+        self._scores = tuple((Scorer(SCORES[name]), tuple(its)) for name, its in by_score.items())
+        self.shortest_silence_ms = min((rule.after_s * 1000 for rule in self._silences), default=None)
+
+    def findings(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> list[Finding]:
+        """What a message shows of every kind but limits, given the memory that has taken it."""
+        found: list[Finding] = []
+        if self._device:
+            found.extend(self._of_device(evaluation, alerts))
+        if self._no_value or self._flat:
+            found.extend(self._of_sensors(evaluation, memory, alerts))
+        if alerts and self._silences:
+            found.extend(self._heard(evaluation, alerts))
+        # A late message says nothing of now: what is remembered is newer.
+        if evaluation.observed_at >= memory.observed_at:
+            found.extend(self._derived(evaluation, memory, alerts))
+        return found
+
+    def silent(self, memory: Memory, alerts: Alerts, now: int) -> list[Finding]:
+        """Which silences have lasted long enough now. Each is found at the instant at which it had."""
+        found = []
+        for rule in self._silences:
+            after_ms = rule.after_s * 1000
+            since = memory.silent_since(rule.code or DEVICE, after_ms)
+            if since is not None and now - since >= after_ms and not _is_open(alerts, rule.id):
+                at = since + round(after_ms)
+                found.append(Finding(rule.id, "breach", at, rule.after_s, rule.after_s, rule.code))
+        return found
+
+    def _derived(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+        if self._rates:
+            for reading in evaluation.readings:
+                for rate in self._rates.get(reading.code, ()):
+                    yield from _rate(rate, evaluation.observed_at, memory, alerts)
+        for scorer, rules in self._scores:
+            fresh = usable(memory.inputs, evaluation.observed_at, STALE_MS)
+            total = scorer(fresh).total_min
+            for rule in rules:
+                if total >= rule.at_least:
+                    yield _of_score(rule, "breach", total, evaluation, memory, fresh)
+                elif _is_open(alerts, rule.id):
+                    held = scorer({name: seen.value for name, seen in memory.inputs.items()}).total_min
+                    band: Band = "clear" if held < rule.at_least - rule.clear_margin else "margin"
+                    yield _of_score(rule, band, total, evaluation, memory, fresh)
+        for combination in self._combinations:
+            yield from _combined(combination, evaluation.observed_at, memory, alerts)
+
+    def _of_device(self, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
+        at = evaluation.received_at
+        for rule in self._device:
+            value = _measure(rule, evaluation)
+            if value is None:
+                continue
+            limit = rule.limit or 0.0
+            if rule.measure == "battery":
+                band = _band(value < limit, value >= limit + rule.clear_margin)
+            else:
+                band = _band(value > limit, value <= limit - rule.clear_margin)
+            if band == "breach" or _is_open(alerts, rule.id):
+                yield Finding(rule.id, band, at, value, rule.limit)
+
+    def _of_sensors(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+        at = evaluation.received_at
+        for reading in evaluation.readings:
+            for rule in self._no_value.get(reading.code, ()):
+                band = _band(reading.fault == DISCONNECTED, reading.band != "none")
+                if band == "breach" or (band == "clear" and _is_open(alerts, rule.id)):
+                    yield Finding(rule.id, band, at, code=reading.code)
+            for flat_rule in self._flat.get(reading.code, ()):
+                flat = memory.flat.get(reading.code)
+                if flat is None or reading.band == "none":
+                    continue
+                lasted = at - flat[1] >= flat_rule.after_s * 1000 and flat[2] >= flat_rule.readings
+                if lasted or _is_open(alerts, flat_rule.id):
+                    seconds = round((at - flat[1]) / 1000, 1)
+                    band = _band(lasted, flat[2] == 1)
+                    yield Finding(flat_rule.id, band, at, seconds, flat_rule.after_s, reading.code)
+
+    def _heard(self, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
+        usable_codes = {reading.code for reading in evaluation.readings if reading.band != "none"}
+        for rule in self._silences:
+            if _is_open(alerts, rule.id) and (rule.code is None or rule.code in usable_codes):
+                yield Finding(rule.id, "clear", evaluation.received_at, code=rule.code)
+
+
+def limits(evaluation: Evaluation, alerts: Alerts) -> list[Finding]:
+    """What the bands of a message's readings show."""
+    if evaluation.quiet and not alerts:
+        return []
+    return [
+        finding
+        for reading in evaluation.readings
+        if reading.band != "none"
+        for finding in _of_limits(reading, evaluation, alerts)
+    ]
+
+
+class Scorer:
+    """A score of inputs, remembered by the points that they have: there are far fewer of these than of values."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        self._points = {
+            name: tuple(reading.rule for part in definition.parts for reading in part.readings if reading.name == name)
+            for name in definition.inputs
+        }
+        self._classes: dict[tuple[str, Value], tuple[object, ...]] = {}
+        self._scored: dict[tuple[object, ...], Scored] = {}
+
+    def __call__(self, inputs: Mapping[str, Value]) -> Scored:
+        """The score of inputs by name; others than its own are left out."""
+        key = tuple([self._class(name, inputs[name]) if name in inputs else None for name in self._points])
+        scored = self._scored.get(key)
+        if scored is None:
+            scored = self._scored[key] = score(self._definition, inputs)
+        return scored
+
+    def _class(self, name: str, value: Value) -> tuple[object, ...]:
+        known = self._classes.get((name, value))
+        if known is None:
+            if len(self._classes) >= _CACHED:
+                self._classes.clear()
+            # An input that only says which bands count, such as the SpO2 scale, is its own class.
+            points = tuple(rule.of(value) for rule in self._points[name])
+            known = self._classes[(name, value)] = points or (value,)
+        return known
+
+
+_R = TypeVar("_R", RateRule, FlatLineRule, NoValueRule)
+
+
+def _by_code(rules: Iterable[_R]) -> dict[str, list[_R]]:
+    found: dict[str, list[_R]] = {}
+    for rule in rules:
+        found.setdefault(rule.code, []).append(rule)
+    return found
+
+
+def _is_open(alerts: Alerts, rule_id: str) -> bool:
+    alert = alerts.get(rule_id)
+    return alert is not None and alert.open
+
+
+def _band(breach: bool, clear: bool) -> Band:
+    return "breach" if breach else "clear" if clear else "margin"
+
+
+def _of_limits(reading: Reading, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
+    """What a reading says of the limit rules of its signal: a pack keeps them apart, so it breaks one at most."""
+    at, code = evaluation.observed_at, reading.code
+    for alert in alerts.values():
+        rule_id = alert.definition.rule_id
+        if alert.code == code and alert.open and alert.definition.kind == "limit" and rule_id != reading.rule:
+            yield Finding(rule_id, "clear", at, reading.value, alert.limit, code)
+    if reading.rule is None:
+        return
+    if reading.band == "breach":
+        seen = (Seen(code, reading.value, at, evaluation.message_id),)
+        yield Finding(reading.rule, "breach", at, reading.value, reading.limit, code, seen, reading.own_limit)
+    elif _is_open(alerts, reading.rule):
+        yield Finding(reading.rule, "margin", at, reading.value, reading.limit, code)
+
+
+def _rate(rule: RateRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+    changed = memory.change(rule.code, rule.window_s * 1000, rise=rule.direction == "rise")
+    if changed is None:
+        return
+    change = round(changed[0], 3)
+    band = _band(change >= rule.change, change <= rule.change - rule.clear_margin)
+    if band == "breach" or _is_open(alerts, rule.id):
+        readings = (memory.last[rule.code],) if rule.code in memory.last else ()
+        yield Finding(rule.id, band, at, change, rule.change, rule.code, readings)
+
+
+def _of_score(
+    rule: ScoreRule, band: Band, total: int, evaluation: Evaluation, memory: Memory, fresh: Mapping[str, Value]
+) -> Finding:
+    wanted = SCORES[rule.score].inputs
+    readings = tuple(memory.inputs[name] for name in wanted if name in fresh) if band == "breach" else ()
+    return Finding(rule.id, band, evaluation.observed_at, float(total), float(rule.at_least), None, readings)
+
+
+def _combined(rule: CombinationRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+    known = [(condition, memory.last.get(condition.code)) for condition in rule.conditions]
+    values = [(c, seen) for c, seen in known if seen is not None and isinstance(seen.value, int | float)]
+    breached = [
+        seen
+        for c, seen in values
+        if at - seen.observed_at <= rule.within_s * 1000 and c.breached(float(seen.value or 0))
+    ]
+    if len(breached) >= rule.needed:
+        yield Finding(rule.id, "breach", at, float(len(breached)), float(rule.needed), None, tuple(breached))
+    elif _is_open(alerts, rule.id):
+        unclear = sum(not c.cleared(float(seen.value or 0)) for c, seen in values)
+        band: Band = "clear" if unclear < rule.needed else "margin"
+        yield Finding(rule.id, band, at, float(len(breached)), float(rule.needed))
+
+
+def _measure(rule: DeviceRule, evaluation: Evaluation) -> float | None:
+    if rule.measure == "battery":
+        return evaluation.battery
+    if rule.measure == "lead_off":
+        return float(evaluation.lead_off)
+    if evaluation.source in SHIFTED:
+        return None
+    return round(abs(evaluation.observed_at - evaluation.received_at) / 1000, 1)
