@@ -2,5 +2,5 @@
 
 ``cohort`` says who lies where, ``physiology`` what their monitors read, ``episodes`` when they fall ill, ``transients``
 when it only looks so, ``faults`` what goes wrong on the way, ``simulation`` makes records of it, ``truth`` writes it
-down, ``sender`` keeps time.
+down, ``sender`` keeps time, ``regenerate`` makes a run again.
 """
