@@ -105,7 +105,7 @@ class Readings(NamedTuple):
     at_ms: NDArray[np.int64]
     values: Floats
     begun: tuple[Label, ...]
-    """Episodes and transients whose first message is in this cycle."""
+    """Episodes and transients whose first message is in this cycle, in the order of ``patients``."""
 
 
 def of_truth(path: Path) -> Run:
@@ -162,7 +162,7 @@ def readings(run: Run) -> Iterator[Readings]:
 
     Raises RegenerateError where the run has faults.
     """
-    if any(run.options.fault_rates.values()):
+    if _has_faults(run):
         raise RegenerateError("a run with faults has no plain readings: take its messages")
     simulation = Simulation(run.options)
     left = _Left(run)
@@ -182,6 +182,9 @@ def labels(run: Run) -> tuple[Label, ...]:
     """
     if not run.ends:
         raise RegenerateError("a run without an end has no last episode: give it a duration or a number of messages")
+    if run.stop is None and not _has_faults(run):
+        return tuple(label for cycle in readings(run) for label in cycle.begun)
+    # Faults add to what is counted, and a stop may come between an episode and its first message.
     simulation = Simulation(run.options)
     begun = (happening for happening in _happenings(run, simulation) if isinstance(happening, Begun))
     return tuple(_label(simulation, happening.what) for happening in begun)
@@ -221,6 +224,10 @@ def _happenings(run: Run, simulation: Simulation) -> Iterator[Happening]:
         yield happening
     for sent in islice(simulation.held_back(), run.stop.held_sent):
         yield sent._replace(due=min(sent.due, run.stop.at))
+
+
+def _has_faults(run: Run) -> bool:
+    return any(run.options.fault_rates.values())
 
 
 def _resources(run: Run) -> int:

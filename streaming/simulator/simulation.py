@@ -87,7 +87,7 @@ class Cycle(NamedTuple):
     at: Floats
     values: Floats
     begun: Sequence[Episode | Transient]
-    """What begins in this cycle, at its patient's instant."""
+    """What begins in this cycle, at its patient's instant; in the order of patients."""
 
 
 class Sent(NamedTuple):
@@ -179,7 +179,7 @@ class Simulation:
             at: Floats = self._phase + number * self.options.cadence
             values, episodes = self._physiology.read(at)
             transients = self._transients.disturb(values, at, self._physiology.schedule)
-            yield Cycle(number, at, values, (*episodes, *transients))
+            yield Cycle(number, at, values, sorted((*episodes, *transients), key=lambda begun: begun.patient))
 
     def held(self) -> Iterator[Record]:
         """What was held back to be sent later than its time, in order; it is held no longer then."""

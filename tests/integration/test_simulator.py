@@ -222,7 +222,7 @@ def test_a_stopped_command_has_sent_and_written_everything(
     broker: str, topics: Callable[[], Names], data: DataDir, number: int
 ) -> None:
     names = topics()
-    with command(data, broker, names, "--rate", "200", "--faults", "heavy") as process:
+    with command(data, broker, names, "--rate", "200", "--faults", "heavy", "--transients", "200") as process:
         assert process.stdout is not None
         assert "100 patients, 200 messages/s" in process.stdout.readline()
         while not list(data.truth.glob("*.jsonl")) or len(truth(data.truth)) < 400:
@@ -233,6 +233,7 @@ def test_a_stopped_command_has_sent_and_written_everything(
     assert said.startswith("sent ")
     *lines, summary = truth(data.truth)
     assert summary["complete"]
+    assert summary["transients"] == sum(line["type"] == "transient" for line in lines) > 0
     assert places(lines, names) == sorted(landed(broker, sent_to(names)))
 
 

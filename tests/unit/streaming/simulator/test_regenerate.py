@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -159,7 +160,17 @@ def test_readings_are_the_values_of_the_messages_as_arrays(
     assert [patient for cycle in readings for patient in patients[: len(cycle.values)]] == [
         message["patient_id"] for _, message in messages
     ]
-    assert sorted(map(repr, told)) == sorted(repr(label) for cycle in readings for label in cycle.begun)
+    assert told == [label for cycle in readings for label in cycle.begun]
+
+
+@pytest.mark.parametrize("end", [{"duration": 100.5}, {"messages": 3001}])
+def test_the_labels_of_a_run_from_options_are_those_that_its_messages_tell(end: dict[str, Any]) -> None:
+    for options in (CALM, FAULTY):
+        told: list[Label] = []
+        for _ in regenerate.messages(Run(options, **end), told.append):
+            pass
+        assert len(told) > 50
+        assert regenerate.labels(Run(options, **end)) == tuple(told)
 
 
 def test_a_run_that_was_killed_is_made_again_as_far_as_its_truth_goes(tmp_path: Path) -> None:
