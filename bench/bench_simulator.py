@@ -1,4 +1,4 @@
-"""What the simulator costs: records made, records sent as fast as they go, and its share of a core at a steady rate.
+"""What the simulator costs: records made, runs made again, records sent at full speed, and its share of a core.
 
 Prints one JSON object. Run it with nothing else on the machine: ``python -m bench simulator --seconds 30``. It
 starts a broker of its own in a temporary folder; figures are of this process alone (the broker is another).
@@ -9,7 +9,9 @@ import itertools
 import json
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import orjson
 
 from lakehouse.datadir import DataDir
 from lakehouse.message import schema
+from streaming.simulator import regenerate
 from streaming.simulator.faults import rates
+from streaming.simulator.regenerate import Run
 from streaming.simulator.sender import Limits, run
 from streaming.simulator.simulation import Options, Record, Simulation
 from wardhouse.broker import Broker
@@ -56,6 +60,19 @@ def making(count: int) -> dict[str, float]:
     }
 
 
+def remaking(count: int, cadence: float) -> dict[str, float]:
+    """What it costs to make a run again without Kafka, of 1,000 patients who send every ``cadence`` seconds."""
+    plain = Options(datetime.now(UTC), 1000, cadence, transients_per_hour=6)
+    faulty = replace(plain, fault_rates=rates("default"))
+    return {
+        "messages_us": cpu_us_each(count, lambda: deque(regenerate.messages(Run(plain, messages=count)), maxlen=0)),
+        "messages_with_faults_us": cpu_us_each(
+            count, lambda: deque(regenerate.messages(Run(faulty, messages=count)), maxlen=0)
+        ),
+        "readings_us": cpu_us_each(count, lambda: deque(regenerate.readings(Run(plain, messages=count)), maxlen=0)),
+    }
+
+
 def sending(folder: Path, servers: str, wanted: Options, limits: Limits) -> dict[str, Any]:
     """One run against the broker, from connecting to the last acknowledgement."""
     began, cpu = time.monotonic(), time.process_time()
@@ -85,6 +102,8 @@ def main() -> None:
             ensure(broker.address)
             figures = {
                 "making": making(50_000),
+                "remaking_every_second": remaking(200_000, 1.0),
+                "remaking_every_minute": remaking(200_000, 60.0),
                 "steady": sending(
                     folder, broker.address, options(given.rate, given.patients), Limits(duration=given.seconds)
                 ),

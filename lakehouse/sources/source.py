@@ -1,9 +1,10 @@
 """What a source is: the interface of a reader, what may be selected, what is counted, and how reading fails."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from lakehouse.message import Message
 
 PROBLEMS_KEPT = 100
 """Problems named with file and line; all are counted. A file that is wrong throughout would fill the report."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SourceError(ValueError):
@@ -58,6 +61,18 @@ class Event:
     file: Path
     line: int
     message: Message
+
+
+def timed(events: Iterable[Event]) -> Iterator[tuple[int, Message]]:
+    """Instant of observation (epoch ms) and message of each event, for who replays a source in memory."""
+    for event in events:
+        yield _epoch_ms(event.message["observed_at"]), event.message
+
+
+@lru_cache(maxsize=1024)
+def _epoch_ms(observed_at: str) -> int:
+    # Charted values share their instant with those before and after them.
+    return (datetime.fromisoformat(observed_at) - _EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass

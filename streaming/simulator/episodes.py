@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.simulator.cohort import SIGNALS, Floats
 
@@ -94,6 +95,7 @@ class Schedule:
         self.start, self.plateau, self.recovery, self.end = (np.full(size, np.inf) for _ in range(4))
         self.weight = np.zeros((size, len(SIGNALS)))
         self.target = np.zeros((size, len(SIGNALS)))
+        self._last_end = np.full((size, len(SIGNALS)), -np.inf)
         if per_hour > 0:
             first = max(1, round(size * _FIRST_SHARE))
             for patient in range(size):
@@ -120,7 +122,17 @@ class Schedule:
         risen: Floats = _smooth(np.nan_to_num(rise)) * (1 - _smooth(np.nan_to_num(fall)))
         return risen
 
+    def may_move(self, column: int, start: Floats, end: Floats) -> NDArray[np.bool_]:
+        """Whether an episode moves each patient's signal at some time from ``start`` to ``end`` (a value per patient).
+
+        Sees the last episode and the one that is going on or planned. What comes after that may move any signal.
+        """
+        meets = (self.weight[:, column] > 0) & (start < self.end) & (end > self.start)
+        moved: NDArray[np.bool_] = meets | (start < self._last_end[:, column]) | (end > self.end)
+        return moved
+
     def _plan(self, patient: int, after: float, *, first: bool) -> None:
+        self._last_end[patient, self.weight[patient] > 0] = after
         draws = self._rng.random(5)
         kind = KINDS[int(self._rng.integers(len(KINDS)))]
         gap = -np.log1p(-draws[0]) * self._mean_gap

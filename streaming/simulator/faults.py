@@ -40,11 +40,15 @@ class Sending:
 
 @dataclass(frozen=True)
 class Context:
-    """What a fault may use: chance of its own, the cadence in seconds, and ids for further messages."""
+    """What a fault may use: chance of its own, the cadence in seconds, and ids for further messages.
+
+    ``at_onset`` is what the observations would have been in the message with which a lasting fault began.
+    """
 
     random: Random
     cadence: float
     message_id: Callable[[str], str]
+    at_onset: tuple[float, ...] = ()
 
 
 Apply = Callable[[Message, Context], tuple[Sending, ...]]
@@ -141,6 +145,20 @@ def _dropout(message: Message, context: Context) -> tuple[Sending, ...]:  # noqa
 def _delayed(message: Message, delay: float) -> tuple[Sending, ...]:
     sending = clean(message)
     return (Sending(sending.value, sending.message_id, sending.observed_at, sending.observations, delay=delay),)
+
+
+_LOW_BATTERY = 5
+"""Percent; a battery that nobody has charged ends at 20 otherwise."""
+
+
+def _low_battery(message: Message, context: Context) -> tuple[Sending, ...]:  # noqa: ARG001
+    message["device_status"]["battery"] = _LOW_BATTERY
+    return (clean(message),)
+
+
+def _flat_line(message: Message, context: Context) -> tuple[Sending, ...]:
+    message["observations"][0]["value"] = context.at_onset[0]
+    return (clean(message),)
 
 
 def _duplicate(message: Message, context: Context) -> tuple[Sending, ...]:
@@ -378,5 +396,8 @@ FAULTS = (
     Fault("unknown_schema_version", "dead letter: unknown_schema_version", 1e-4, 1e-3, _unknown_schema_version),
     Fault("correction", "parsed; a second version of one value, status corrected", 5e-4, 5e-3, _correction),
     Fault("entered_in_error", "parsed; a second version of one value that withdraws it", 3e-4, 3e-3, _entered_in_error),
+    # What only a rule of its own can see, so not by default. Last, so that a seed draws the others as it did before.
+    Fault("low_battery", "parsed; the device says that its battery is at 5 %", 0.0, 1e-3, _low_battery, lasts=30),
+    Fault("flat_line", "parsed; heart rate repeats one value", 0.0, 1e-3, _flat_line, lasts=60),
 )
 """Every fault, in the order in which chance is divided among them."""

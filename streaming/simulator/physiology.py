@@ -45,20 +45,20 @@ class Physiology:
         self._stir = np.sqrt(1 - self._keep**2)
         size = len(cohort.patients)
         self._causes = rng.standard_normal((size, len(_CAUSE_SECONDS)))
-        self._schedule = Schedule(size, per_hour, cadence, rng)
+        self.schedule = Schedule(size, per_hour, cadence, rng)
 
     def read(self, at: Floats) -> tuple[Floats, list[Episode]]:
         """Readings (a row per patient, a column per signal) at each patient's instant, and episodes that begin.
 
         ``at`` is in seconds after the start. Readings are whole numbers as on a monitor, temperature in tenths.
         """
-        begun = self._schedule.advance(at)
+        begun = self.schedule.advance(at)
         self._causes = self._causes * self._keep + self._rng.standard_normal(self._causes.shape) * self._stir
         effect = _CAUSE_BOUND * np.tanh(self._causes / _CAUSE_BOUND) @ _EFFECT
         value = self._resting + _daily(self._start_hour + at / 3600) + effect
-        ill = self._schedule.severity(at)[:, None] * self._schedule.weight
+        ill = self.schedule.severity(at)[:, None] * self.schedule.weight
         noise = np.clip(self._rng.standard_normal(value.shape), -_NOISE_BOUND, _NOISE_BOUND) * _NOISE
-        value = value + ill * (self._schedule.target - value) + noise
+        value = value + ill * (self.schedule.target - value) + noise
         value[:, 2] = np.minimum(value[:, 2], 100.0)
         value[:, 4] = np.minimum(value[:, 4], value[:, 3] - _LEAST_PULSE_PRESSURE)
         value[:, :5] = np.rint(value[:, :5])

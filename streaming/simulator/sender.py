@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lakehouse import progress
 from streaming.producer import Counts, Delivery, Producer
-from streaming.simulator.simulation import Line, Note, Options, Record, Simulation
+from streaming.simulator.lines import Line
+from streaming.simulator.simulation import Note, Options, Record, Simulation
 from streaming.simulator.truth import TruthFile
 
 Summary = dict[str, Any]
@@ -61,6 +64,10 @@ class _Tally:
     observations: int = 0
     not_sent: int = 0
     episodes: int = 0
+    transients: int = 0
+    taken: int = 0
+    held_sent: int = 0
+    ended_s: float = 0.0
     behind_s: float = 0.0
     most_behind_s: float = 0.0
 
@@ -116,7 +123,7 @@ class Sender:
     def run(self, producer: Producer, limits: Limits, stopping: Callable[[], bool]) -> Summary:
         """Send until the end, then wait for every acknowledgement. Raises ProducerError, TruthError."""
         simulation = Simulation(self._options)
-        self._truth.add(_header(self._options, self._topics))
+        self._truth.add(_header(self._options, limits, self._topics))
         complete = False
         try:
             self._pace(simulation.records(limits.duration, limits.messages), producer, stopping)
@@ -162,6 +169,7 @@ class Sender:
             at_once = _AT_ONCE
             while item is not None and item.due <= elapsed and at_once and producer.has_room:
                 self._send(item, producer)
+                self._tally.taken += 1
                 item = next(items, None)
                 at_once -= 1
             producer.settle()
@@ -170,6 +178,7 @@ class Sender:
             self._housekeeping(elapsed, producer)
             if item is not None and at_once:
                 self._sleep(_nap(elapsed, item.due))
+        self._tally.ended_s = self._clock() - began
 
     def _send(self, item: Record | Note, producer: Producer) -> None:
         fault = item.line.get("fault")
@@ -179,10 +188,13 @@ class Sender:
             producer.send(self._topics.get(item.topic, item.topic), item.key, item.value, item.line)
             return
         self._truth.add(item.line)
-        if item.line["type"] == "episode":
-            self._tally.episodes += 1
-        else:
-            self._tally.not_sent += 1
+        match item.line["type"]:
+            case "episode":
+                self._tally.episodes += 1
+            case "transient":
+                self._tally.transients += 1
+            case _:
+                self._tally.not_sent += 1
 
     def _send_held(self, simulation: Simulation, producer: Producer) -> None:
         """After a stop: what faults hold back, as long as that does not mean waiting for a broker that is away."""
@@ -190,6 +202,7 @@ class Sender:
             if not producer.has_room:
                 return
             self._send(record, producer)
+            self._tally.held_sent += 1
 
     def _housekeeping(self, elapsed: float, producer: Producer) -> None:
         if elapsed - self._truth_at >= _TRUTH_EVERY_S:
@@ -213,6 +226,7 @@ class Sender:
             "rate": rate,
             "behind_s": round(self._tally.behind_s, 3),
             "episodes": self._tally.episodes,
+            "transients": self._tally.transients,
             "faults": dict(self._tally.faults),
         }
         progress.append(self._progress_file, record)
@@ -231,6 +245,11 @@ class Sender:
             "faults": dict(tally.faults),
             "not_sent": tally.not_sent,
             "episodes": tally.episodes,
+            "transients": tally.transients,
+            # Where the run ended, so that it can be made again (regenerate.py).
+            "taken": tally.taken,
+            "held_sent": tally.held_sent,
+            "ended_s": round(tally.ended_s, 3),
             "most_behind_s": round(tally.most_behind_s, 3),
             "cpu_s": round(time.process_time(), 2),
         }
@@ -243,7 +262,7 @@ def _nap(elapsed: float, due: float) -> float:
     return min(max(ticks * _TICK_S - elapsed, _TICK_S / 20), _LONGEST_NAP_S)
 
 
-def _header(options: Options, topics: Mapping[str, str]) -> Line:
+def _header(options: Options, limits: Limits, topics: Mapping[str, str]) -> Line:
     return {
         "type": "run",
         "run": options.run,
@@ -253,6 +272,12 @@ def _header(options: Options, topics: Mapping[str, str]) -> Line:
         "cadence_s": options.cadence,
         "rate": options.rate,
         "episodes_per_hour": options.episodes_per_hour,
+        "transients_per_hour": options.transients_per_hour,
         "fault_rates": {name: rate for name, rate in options.fault_rates.items() if rate},
+        "unit_beds": None if options.beds is None else dict(options.beds),
+        "duration_s": limits.duration,
+        "messages": limits.messages,
+        # Another one may draw other numbers from the same seed.
+        "numpy": np.__version__,
         "topics": dict(topics),
     }

@@ -5,13 +5,13 @@ start; records come in the order in which they are due.
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import count, islice
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -19,10 +19,14 @@ import orjson
 from lakehouse.message import SCHEMA_VERSION, Message
 from lakehouse.topics import CLINICAL_RESOURCE, VITALS
 from lakehouse.vocabulary import signal_by_name
+from streaming.simulator import lines
 from streaming.simulator.cohort import SIGNALS, Cohort, Floats, Patient, cohort, resources
 from streaming.simulator.episodes import Episode
 from streaming.simulator.faults import FAULTS, Context, Fault, Sending, clean
+from streaming.simulator.instants import rfc3339
+from streaming.simulator.lines import Line
 from streaming.simulator.physiology import Physiology
+from streaming.simulator.transients import Transient, Transients
 
 SOURCE = "simulator"
 
@@ -30,15 +34,13 @@ _CHECK_EVERY = 64
 """One clean message in this many is held against the contract, and the first one, and every correction. Checking each
 costs more than making it (bench/bench_simulator.py), and all clean messages are made by the same few lines."""
 
-Line = dict[str, Any]
-"""One line of the truth, as a dictionary."""
-
 
 @dataclass(frozen=True)
 class Options:
     """What is simulated. ``cadence`` is the seconds between a patient's messages: the rate is patients / cadence.
 
-    ``episodes_per_hour`` is per patient; ``fault_rates`` shares of all messages by fault name (faults.rates).
+    ``episodes_per_hour`` and ``transients_per_hour`` are per patient; ``fault_rates`` shares of all messages by fault
+    name (faults.rates).
     """
 
     start: datetime
@@ -48,6 +50,7 @@ class Options:
     episodes_per_hour: float = 0.5
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     beds: Mapping[str, int] | None = None
+    transients_per_hour: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -71,10 +74,47 @@ class Record(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A line of the truth without a record: an episode that begins, a message that is not sent."""
+    """A line of the truth without a record: an episode or a transient that begins, a message that is not sent."""
 
     due: float
     line: Line
+
+
+class Cycle(NamedTuple):
+    """What all monitors read, each once: instants in seconds after the start, a row of readings a patient."""
+
+    number: int
+    at: Floats
+    values: Floats
+    begun: Sequence[Episode | Transient]
+    """What begins in this cycle, at its patient's instant; in the order of patients."""
+
+
+class Sent(NamedTuple):
+    """A message of vital signs on its way: as it was made where nothing goes wrong, else what its fault makes of it."""
+
+    due: float
+    patient: int
+    fault: str | None
+    content: Message | Sending
+
+
+class NotSent(NamedTuple):
+    """A message that dropped out."""
+
+    due: float
+    fault: Fault
+    message: Message
+
+
+class Begun(NamedTuple):
+    """An episode or transient, when the patient's first message in it is due."""
+
+    due: float
+    what: Episode | Transient
+
+
+Happening = Sent | NotSent | Begun
 
 
 class Simulation:
@@ -83,24 +123,32 @@ class Simulation:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.cohort: Cohort = cohort(options.seed, options.patients, options.start, options.beds)
-        seeds = np.random.SeedSequence((options.seed, options.patients)).spawn(2)
-        self._physiology = Physiology(
-            self.cohort, options.start, options.cadence, options.episodes_per_hour, np.random.default_rng(seeds[0])
+        # A generator for each: none of them moves what another draws.
+        readings, faults, transients = map(
+            np.random.default_rng, np.random.SeedSequence((options.seed, options.patients)).spawn(3)
         )
-        self._chance = _Chance(options, np.random.default_rng(seeds[1]))
-        self._held: list[tuple[float, int, Record]] = []
+        self._physiology = Physiology(self.cohort, options.start, options.cadence, options.episodes_per_hour, readings)
+        self._transients = Transients(options.patients, options.transients_per_hour, transients)
+        self._chance = _Chance(options, faults)
+        self._onset: dict[int, tuple[float, ...]] = {}
+        self._held: list[tuple[float, int, Sent]] = []
         self._held_count = 0
-        self._static = [_static(patient) for patient in self.cohort.patients]
+        self._static = [_static(patient, options.run) for patient in self.cohort.patients]
         self._phase: Floats = np.arange(options.patients, dtype=np.float64) * (options.cadence / options.patients)
         self._clean_count = 0
 
     def records(self, duration: float | None = None, messages: int | None = None) -> Iterator[Record | Note]:
-        """Every record and note in the order in which they are due.
+        """Every record and note in the order in which they are due, patients and encounters first.
 
         Ends before what is due at ``duration`` seconds, or after ``messages`` records on the topic of vital signs. What
         is held back by then follows at once, as far as the count allows. Without either it does not end.
         """
         yield from self._resources()
+        for happening in self.happenings(duration, messages):
+            yield self.written(happening)
+
+    def happenings(self, duration: float | None = None, messages: int | None = None) -> Iterator[Happening]:
+        """What ``records`` gives but for patients and encounters, one for one, before it is made into bytes."""
         sent = 0
         ended = 0.0
         for slot in self._slots():
@@ -112,46 +160,73 @@ class Simulation:
                 sent += 1
             if messages is not None and sent + len(self._held) >= messages:
                 break
-            for made in self._made(slot):
-                yield made
-                sent += isinstance(made, Record)
+            for begun in slot.begun:
+                yield Begun(slot.due, begun)
+            if slot.drawn is None:
+                yield Sent(slot.due, slot.patient, None, slot.message)
+                sent += 1
+            else:
+                for made in self._faulty(slot, slot.drawn):
+                    yield made
+                    sent += isinstance(made, Sent)
             ended = slot.due
-        for record in islice(self.held(), None if messages is None else messages - sent):
-            yield record._replace(due=min(record.due, ended))
+        for item in islice(self.held_back(), None if messages is None else messages - sent):
+            yield item._replace(due=min(item.due, ended))
+
+    def cycles(self) -> Iterator[Cycle]:
+        """What the monitors read, cycle after cycle, without end; faults are not in it."""
+        for number in count():
+            at: Floats = self._phase + number * self.options.cadence
+            values, episodes = self._physiology.read(at)
+            transients = self._transients.disturb(values, at, self._physiology.schedule)
+            yield Cycle(number, at, values, sorted((*episodes, *transients), key=lambda begun: begun.patient))
 
     def held(self) -> Iterator[Record]:
         """What was held back to be sent later than its time, in order; it is held no longer then."""
+        return map(self._record, self.held_back())
+
+    def held_back(self) -> Iterator[Sent]:
+        """The same, before it is made into bytes."""
         while self._held:
             yield heapq.heappop(self._held)[2]
 
-    def _released(self, due: float) -> Iterator[Record]:
+    def written(self, happening: Happening) -> Record | Note:
+        """The record or note, with its line of the truth, of one of ``happenings``. Raises ContractError."""
+        if isinstance(happening, Sent):
+            return self._record(happening)
+        if isinstance(happening, NotSent):
+            return Note(happening.due, lines.not_sent(happening.message, happening.fault))
+        patient = self.cohort.patients[happening.what.patient]
+        if isinstance(happening.what, Episode):
+            return Note(happening.due, lines.episode(patient, happening.what, self.options.start))
+        return Note(happening.due, lines.transient(patient, happening.what, self.options.start))
+
+    def _record(self, sent: Sent) -> Record:
+        sending = sent.content
+        if not isinstance(sending, Sending):
+            self._clean_count += 1
+            sending = clean(sending, checked=self._clean_count % _CHECK_EVERY == 1)
+        static = self._static[sent.patient]
+        line = lines.sent(static.patient_id, sending, sent.fault)
+        return Record(sent.due, VITALS.name, static.key, sending.value, line)
+
+    def _released(self, due: float) -> Iterator[Sent]:
         while self._held and self._held[0][0] <= due:
             yield heapq.heappop(self._held)[2]
 
     def _slots(self) -> Iterator["_Slot"]:
         """Every patient's messages as they would be if nothing went wrong, cycle after cycle."""
-        for cycle in count():
-            at: Floats = self._phase + cycle * self.options.cadence
-            values, begun = self._physiology.read(at)
-            whole = values[:, :5].astype(np.int64).tolist()
-            tenths = values[:, 5].tolist()
-            observed = _rfc3339(self.options.start, at)
+        for cycle in self.cycles():
+            whole = cycle.values[:, :5].astype(np.int64).tolist()
+            tenths = cycle.values[:, 5].tolist()
+            observed = rfc3339(self.options.start, cycle.at)
             faults = self._chance.draw()
-            episodes = {episode.patient: episode for episode in begun}
-            for index, due in enumerate(at.tolist()):
-                message = self._message(index, cycle, due, observed[index], whole[index], tenths[index])
-                yield _Slot(due, index, cycle, message, faults.get(index), episodes.get(index))
-
-    def _made(self, slot: "_Slot") -> Iterator[Record | Note]:
-        """What becomes of one message: itself, or what its fault makes of it; what is sent later is held back."""
-        if slot.episode is not None:
-            yield self._episode(slot.episode, slot.due)
-        if slot.fault is None:
-            self._clean_count += 1
-            checked = self._clean_count % _CHECK_EVERY == 1
-            yield self._record(slot.due, slot.patient, clean(slot.message, checked), None)
-        else:
-            yield from self._faulty(slot, slot.fault)
+            begun: dict[int, list[Episode | Transient]] = {}
+            for what in cycle.begun:
+                begun.setdefault(what.patient, []).append(what)
+            for index, due in enumerate(cycle.at.tolist()):
+                message = self._message(index, cycle.number, due, observed[index], whole[index], tenths[index])
+                yield _Slot(due, index, cycle.number, message, faults.get(index), begun.get(index, ()))
 
     def _message(
         self, index: int, cycle: int, due: float, observed_at: str, whole: list[int], temperature: float
@@ -180,89 +255,46 @@ class Simulation:
         }
 
     def _message_id(self, index: int, sequence: str) -> str:
-        identity = f"{self.options.run}/{self.cohort.patients[index].id}/{sequence}"
+        identity = f"{self._static[index].identity}/{sequence}"
         return blake2b(identity.encode(), digest_size=16).hexdigest()
 
-    def _faulty(self, slot: "_Slot", fault: Fault) -> Iterator[Record | Note]:
+    def _faulty(self, slot: "_Slot", drawn: "_Drawn") -> Iterator[Happening]:
+        """What becomes of a message with a fault; what is sent later than its time is held back."""
+        fault = drawn.fault
         context = Context(
             # From the message's own identity: a fault switched off elsewhere leaves this one as it was.
             Random(f"{slot.message['message_id']}/{fault.name}"),
             self.options.cadence,
             lambda suffix: self._message_id(slot.patient, f"{slot.cycle}/{suffix}"),
+            self._at_onset(slot, drawn),
         )
         sendings = fault.apply(slot.message, context)
         if not sendings:
-            yield Note(slot.due, self._not_sent(slot.message, fault))
+            yield NotSent(slot.due, fault, slot.message)
         for sending in sendings:
-            record = self._record(slot.due + sending.delay, slot.patient, sending, fault.name)
+            sent = Sent(slot.due + sending.delay, slot.patient, fault.name, sending)
             if sending.delay:
-                self._hold(record)
+                self._hold(sent)
             else:
-                yield record
+                yield sent
 
-    def _hold(self, record: Record) -> None:
+    def _at_onset(self, slot: "_Slot", drawn: "_Drawn") -> tuple[float, ...]:
+        if drawn.begins:
+            self._onset[slot.patient] = tuple(observation["value"] for observation in slot.message["observations"])
+        return self._onset[slot.patient]
+
+    def _hold(self, sent: Sent) -> None:
         # The running number keeps the order of two that are due at one instant.
         self._held_count += 1
-        heapq.heappush(self._held, (record.due, self._held_count, record))
-
-    def _record(self, due: float, index: int, sending: Sending, fault: str | None) -> Record:
-        static = self._static[index]
-        line: Line = {
-            "type": "message",
-            "message_id": sending.message_id,
-            "topic": VITALS.name,
-            "patient_id": static.patient_id,
-            "observed_at": sending.observed_at,
-            "fault": fault,
-            "expect": sending.expect,
-            "observations": sending.observations,
-        }
-        if sending.quarantined:
-            line["quarantined"] = sending.quarantined
-        if sending.refers_to:
-            line["refers_to"] = sending.refers_to
-        return Record(due, VITALS.name, static.key, sending.value, line)
-
-    def _not_sent(self, message: Message, fault: Fault) -> Line:
-        return {
-            "type": "not_sent",
-            "message_id": message["message_id"],
-            "topic": VITALS.name,
-            "patient_id": message["patient_id"],
-            "observed_at": message["observed_at"],
-            "fault": fault.name,
-        }
-
-    def _episode(self, episode: Episode, due: float) -> Note:
-        instants = np.array([episode.start, episode.plateau, episode.recovery, episode.end])
-        start, plateau, recovery, end = _rfc3339(self.options.start, instants)
-        patient = self.cohort.patients[episode.patient]
-        line = {
-            "type": "episode",
-            "patient_id": patient.patient_id,
-            "location_unit": patient.unit,
-            "kind": episode.kind.name,
-            "severity": round(episode.severity, 3),
-            "from": start,
-            "plateau_from": plateau,
-            "plateau_to": recovery,
-            "to": end,
-            "expected_rules": list(episode.kind.expected_rules),
-        }
-        return Note(due, line)
+        heapq.heappush(self._held, (sent.due, self._held_count, sent))
 
     def _resources(self) -> Iterator[Record]:
-        recorded_at = _rfc3339(self.options.start, np.zeros(1))[0]
+        recorded_at = rfc3339(self.options.start, np.zeros(1))[0]
         for patient in self.cohort.patients:
             for resource in resources(patient):
                 value = {"schema_version": 1, "resource": resource, "source": SOURCE, "recorded_at": recorded_at}
-                line = {
-                    "type": "resource",
-                    "resource": f"{resource['resourceType']}/{resource['id']}",
-                    "topic": CLINICAL_RESOURCE.name,
-                    "patient_id": patient.patient_id,
-                }
                 key = patient.patient_id.encode()
+                line = lines.resource(patient, resource)
                 yield Record(0.0, CLINICAL_RESOURCE.name, key, orjson.dumps(value), line)
 
 
@@ -278,8 +310,15 @@ class _Slot(NamedTuple):
     patient: int
     cycle: int
     message: Message
-    fault: Fault | None
-    episode: Episode | None
+    drawn: "_Drawn | None"
+    begun: Sequence[Episode | Transient]
+
+
+class _Drawn(NamedTuple):
+    """The fault of one message; ``begins`` unless it lasts from an earlier one."""
+
+    fault: Fault
+    begins: bool
 
 
 class _Static(NamedTuple):
@@ -291,9 +330,11 @@ class _Static(NamedTuple):
     device_id: str
     location: dict[str, str]
     battery: int
+    identity: str
+    """Run and patient: what every message_id is made from."""
 
 
-def _static(patient: Patient) -> _Static:
+def _static(patient: Patient, run: str) -> _Static:
     battery = 60 + blake2b(patient.id.encode(), digest_size=1).digest()[0] % 41
     return _Static(
         patient.patient_id,
@@ -302,6 +343,7 @@ def _static(patient: Patient) -> _Static:
         patient.device_id,
         {"unit": patient.unit, "bed": patient.bed},
         battery,
+        f"{run}/{patient.id}",
     )
 
 
@@ -315,14 +357,15 @@ class _Chance:
         self._limits = np.cumsum([_beginning(rate, fault.lasts) for rate, fault in zip(rates, FAULTS, strict=True)])
         self._lasting: dict[int, tuple[Fault, int]] = {}
 
-    def draw(self) -> dict[int, Fault]:
+    def draw(self) -> dict[int, _Drawn]:
         """The fault of each patient's next message; most have none."""
         chance = self._rng.random(self._size)
-        drawn = {int(i): self._which(float(chance[i])) for i in np.flatnonzero(chance < self._limits[-1])}
-        drawn |= {index: fault for index, (fault, _) in self._lasting.items()}
+        begin = np.flatnonzero(chance < self._limits[-1])
+        drawn = {int(index): _Drawn(self._which(float(chance[index])), begins=True) for index in begin}
+        drawn |= {index: _Drawn(fault, begins=False) for index, (fault, _) in self._lasting.items()}
         lasting = {index: (fault, left - 1) for index, (fault, left) in self._lasting.items() if left > 1}
-        for index, fault in drawn.items():
-            if fault.lasts > 1 and index not in self._lasting:
+        for index, (fault, begins) in drawn.items():
+            if fault.lasts > 1 and begins:
                 lasting[index] = (fault, fault.lasts - 1)
         self._lasting = lasting
         return drawn
@@ -334,11 +377,3 @@ class _Chance:
 def _beginning(rate: float, lasts: int) -> float:
     """The chance that a fault begins at a message, so that it holds for ``rate`` of them if each lasts ``lasts``."""
     return rate / (rate + lasts * (1 - rate)) if lasts > 1 else rate
-
-
-def _rfc3339(start: datetime, at: Floats) -> list[str]:
-    """Instants to the millisecond, ``2026-01-31T12:00:00.250Z``."""
-    start_us = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "us")
-    instants = (start_us + np.rint(at * 1e6).astype("timedelta64[us]")).astype("datetime64[ms]")
-    texts: list[str] = np.datetime_as_string(instants, unit="ms", timezone="UTC").tolist()
-    return texts

@@ -12,7 +12,7 @@ from typing import Self
 
 import orjson
 
-from streaming.simulator.simulation import Line
+from streaming.simulator.lines import Line
 
 
 class TruthError(RuntimeError):

@@ -18,6 +18,7 @@ from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
 from streaming.producer import BrokerUnavailableError, BufferFullError, DeliveryError, Producer, RecordTooLargeError
+from streaming.simulator import regenerate
 from streaming.simulator.faults import rates
 from streaming.simulator.sender import Limits, run
 from streaming.simulator.simulation import Options, Record, Simulation
@@ -68,6 +69,32 @@ def test_every_record_of_the_simulation_lands_once_where_the_truth_says_bad_ones
     }
     assert written == made
     assert {len(value) > 1 << 20 for _, _, value in written if value is not None} == {True, False}
+
+
+def test_what_landed_is_made_again_from_the_truth_alone(
+    broker: str, topics: Callable[[], Names], tmp_path: Path
+) -> None:
+    names = topics()
+    faults = rates("heavy", {"oversized": 0.0, "late": 0.02, "out_of_order": 0.05})
+    options = Options(datetime.now(UTC), 40, cadence=0.1, fault_rates=faults, transients_per_hour=200)
+    stop_at = time.monotonic() + 5
+    run(
+        options,
+        broker,
+        tmp_path,
+        tmp_path / "progress.jsonl",
+        topics=names,
+        stopping=lambda: time.monotonic() > stop_at,
+    )
+    found = landed(broker, [names["vitals"]])
+    by_patient: dict[bytes, list[bytes | None]] = {}
+    for _, (key, value) in sorted(found.items()):
+        by_patient.setdefault(key, []).append(value)
+    again: dict[bytes, list[bytes | None]] = {}
+    for _, record in regenerate.records(regenerate.of_truth(tmp_path / f"{options.run}.jsonl")):
+        again.setdefault(record.key, []).append(record.value)
+    assert sum(map(len, again.values())) > 1000
+    assert again == by_patient
 
 
 def test_all_messages_of_a_patient_are_in_one_partition_that_other_clients_would_choose_too(
@@ -195,7 +222,7 @@ def test_a_stopped_command_has_sent_and_written_everything(
     broker: str, topics: Callable[[], Names], data: DataDir, number: int
 ) -> None:
     names = topics()
-    with command(data, broker, names, "--rate", "200", "--faults", "heavy") as process:
+    with command(data, broker, names, "--rate", "200", "--faults", "heavy", "--transients", "200") as process:
         assert process.stdout is not None
         assert "100 patients, 200 messages/s" in process.stdout.readline()
         while not list(data.truth.glob("*.jsonl")) or len(truth(data.truth)) < 400:
@@ -206,6 +233,7 @@ def test_a_stopped_command_has_sent_and_written_everything(
     assert said.startswith("sent ")
     *lines, summary = truth(data.truth)
     assert summary["complete"]
+    assert summary["transients"] == sum(line["type"] == "transient" for line in lines) > 0
     assert places(lines, names) == sorted(landed(broker, sent_to(names)))
 
 

@@ -40,6 +40,9 @@ def simulate(
         list[str] | None, typer.Option(metavar="NAME=RATE", help="One fault's share of all messages; repeatable.")
     ] = None,
     episodes: Annotated[float, typer.Option(min=0, help="Episodes an hour that a patient begins.")] = 0.5,
+    transients: Annotated[
+        float, typer.Option(min=0, help="Harmless dips of SpO2 and peaks of heart rate, in a patient's hour.")
+    ] = 0.0,
     unit_beds: Annotated[
         list[str] | None, typer.Option(metavar="UNIT=BEDS", help="Beds of one care unit, such as ICU=20; repeatable.")
     ] = None,
@@ -65,7 +68,7 @@ def simulate(
     # A broker that is away is said once in five seconds by the sender, and not ten times a second by its client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     size, every = resolve(patients, cadence, rate)
-    options = _options(size, every, seed, start, episodes, faults, fault or (), unit_beds or ())
+    options = _options(size, every, seed, start, episodes, transients, faults, fault or (), unit_beds or ())
     limits = Limits(seconds(duration) if duration else None, messages)
     settings, data = Settings(), data_dir(path)
     with failures(ProducerError, TruthError), component(data, "simulator") as running, stop_on_signals() as stop:
@@ -104,13 +107,17 @@ def _options(
     seed: int,
     start: str | None,
     episodes: float,
+    transients: float,
     preset: str,
     changes: Sequence[str],
     beds: Sequence[str],
 ) -> "Options":
     from streaming.simulator.faults import FaultError, parse_change, rates
     from streaming.simulator.simulation import Options
+    from streaming.simulator.transients import MOST_PER_HOUR
 
+    if transients > MOST_PER_HOUR:
+        raise typer.BadParameter(f"--transients {transients:g}: at most {MOST_PER_HOUR:g} an hour")
     try:
         return Options(
             start=_instant(start),
@@ -120,6 +127,7 @@ def _options(
             episodes_per_hour=episodes,
             fault_rates=rates(preset, dict(parse_change(change) for change in changes)),
             beds=_beds(beds, size),
+            transients_per_hour=transients,
         )
     except FaultError as error:
         raise typer.BadParameter(str(error)) from error

@@ -35,6 +35,7 @@ def test_two_of_patients_cadence_and_rate_give_the_third(
     [
         ("--patients 10 --cadence 1 --rate 20", "10 patients every 1 s are 10 messages/s, not 20"),
         ("--rate 0", "--cadence and --rate must be greater than 0"),
+        ("--transients 201", "--transients 201: at most 200 an hour"),
         ("--fault late", "a fault is given as NAME=RATE"),
         ("--fault lat=0.1", "unknown fault 'lat'"),
         ("--faults some", "unknown preset of faults"),

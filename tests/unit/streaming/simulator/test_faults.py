@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -90,7 +91,17 @@ def test_the_truth_names_the_fault_and_counts_no_more_than_there_is(fault: Any) 
 
 
 @pytest.mark.parametrize(
-    "fault", ["duplicate", "out_of_order", "late", "convertible_unit", "correction", "entered_in_error"]
+    "fault",
+    [
+        "duplicate",
+        "out_of_order",
+        "late",
+        "convertible_unit",
+        "correction",
+        "entered_in_error",
+        "low_battery",
+        "flat_line",
+    ],
 )
 def test_a_fault_that_leaves_messages_sound_keeps_the_contract(fault: str) -> None:
     for record in sent(fault):
@@ -118,6 +129,75 @@ def test_lead_off_says_so_and_sends_sentinels_for_the_signals_of_one_sensor() ->
         ("systolic_bp", "diastolic_bp"),
         ("temperature",),
     }
+
+
+def lasting(fault: str, patients: int = 100, duration: float = 200.0) -> dict[str, list[Record]]:
+    """Messages of a run of one message a second, patient by patient, in which some begin a fault that lasts."""
+    by_patient: dict[str, list[Record]] = {}
+    options = Options(START, patients, seed=5, fault_rates={fault: 0.1}, episodes_per_hour=0)
+    for item in Simulation(options).records(duration=duration):
+        if isinstance(item, Record) and item.topic == "vitals":
+            by_patient.setdefault(item.line["patient_id"], []).append(item)
+    return by_patient
+
+
+def spells(records: list[Record], fault: str) -> list[list[Record]]:
+    """The messages of each time that the fault was there, but for those that began or ended with the run."""
+    groups = [list(group) for there, group in groupby(records, lambda r: r.line["fault"] == fault) if there]
+    return [group for group in groups if group[0] is not records[0] and group[-1] is not records[-1]]
+
+
+def test_a_low_battery_is_low_for_thirty_messages_and_nothing_else_is_changed() -> None:
+    clean = {record.line["message_id"]: parsed(record) for record in sent("duplicate")}
+    for record in sent("low_battery"):
+        message, before = parsed(record), clean[record.line["message_id"]]
+        assert message == {**before, "device_status": {"battery": 5}}
+        assert before["device_status"]["battery"] >= 20
+    lengths = [len(spell) for records in lasting("low_battery").values() for spell in spells(records, "low_battery")]
+    assert len(lengths) > 20
+    assert {length % 30 for length in lengths} == {0}
+
+
+def test_a_flat_line_repeats_one_heart_rate_for_sixty_messages_while_the_other_signals_go_on() -> None:
+    seen = 0
+    for records in lasting("flat_line").values():
+        heart_rates = [parsed(record)["observations"][0]["value"] for record in records]
+        for spell in spells(records, "flat_line"):
+            first = records.index(spell[0])
+            assert len(spell) % 60 == 0
+            # A second spell may follow the first at once, with a value of its own.
+            for begin in range(first, first + len(spell), 60):
+                assert len(set(heart_rates[begin : begin + 60])) == 1
+                pressures = {parsed(record)["observations"][3]["value"] for record in records[begin : begin + 60]}
+                assert len(pressures) > 5
+                seen += 1
+    assert seen > 20
+
+
+def test_the_value_of_a_flat_line_is_the_one_that_was_read_when_it_began() -> None:
+    options = Options(START, 100, seed=5, episodes_per_hour=0)
+    readings = {
+        record.line["message_id"]: parsed(record)["observations"][0]["value"]
+        for record in Simulation(options).records(duration=200)
+        if isinstance(record, Record) and record.topic == "vitals"
+    }
+    begun = [spell[0] for records in lasting("flat_line").values() for spell in spells(records, "flat_line")]
+    assert begun
+    for record in begun:
+        assert parsed(record)["observations"][0]["value"] == readings[record.line["message_id"]]
+
+
+def test_faults_that_do_not_come_by_default_leave_it_to_the_seed_which_messages_have_another() -> None:
+    def faults(rates: dict[str, float]) -> dict[str, str | None]:
+        items = Simulation(Options(START, 50, seed=5, fault_rates=rates)).records(duration=200)
+        return {item.line["message_id"]: item.line["fault"] for item in items if item.line["type"] == "message"}
+
+    assert rates("default")["low_battery"] == rates("default")["flat_line"] == 0
+    without = faults({"unknown_code": 0.05})
+    added = faults({"unknown_code": 0.05, "low_battery": 0.2, "flat_line": 0.2})
+    others = {name: fault for name, fault in added.items() if fault not in ("low_battery", "flat_line")}
+    assert {name: without[name] for name in others} == others
+    assert len(others) < 0.8 * len(without)
 
 
 def test_a_duplicate_is_the_same_bytes_again() -> None:

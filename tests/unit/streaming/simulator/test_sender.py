@@ -1,93 +1,18 @@
 """Pacing by a clock, what is written down of it, and how a run ends; the clock is a number that naps move on."""
 
-from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from lakehouse import progress
-from streaming.producer import Counts, Delivery, DeliveryError, Producer
-from streaming.simulator.sender import Limits, Sender
+from streaming.simulator.sender import Limits
 from streaming.simulator.simulation import Options
 from streaming.simulator.truth import TruthError, TruthFile
+from tests.fixtures.simulated import Broker, Clock, simulate
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def nap(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
-
-
-@dataclass
-class Broker:
-    """Stands where the broker would: takes records at an instant, acknowledges unless it is away."""
-
-    clock: Clock
-    away: tuple[float, float] = (0.0, 0.0)
-    room: int = 10**9
-    fails: bool = False
-    on_delivery: Any = None
-    sent: list[tuple[float, str]] = field(default_factory=list)
-    pending_tokens: deque[Any] = field(default_factory=deque)
-    acknowledged: int = 0
-    failed: int = 0
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(len(self.sent), self.acknowledged, self.failed)
-
-    @property
-    def pending(self) -> int:
-        return len(self.pending_tokens)
-
-    @property
-    def has_room(self) -> bool:
-        return self.pending < self.room
-
-    def send(self, topic: str, key: bytes, value: bytes | None, token: Any) -> None:  # noqa: ARG002
-        self.sent.append((self.clock.now, topic))
-        self.pending_tokens.append(token)
-
-    def settle(self) -> Counts:
-        while self.pending_tokens and not self.away[0] <= self.clock.now < self.away[1]:
-            self.acknowledged += 1
-            self.on_delivery(Delivery(self.pending_tokens.popleft(), 0, self.acknowledged - 1, None))
-        return self.counts
-
-    def flush(self, timeout_s: float) -> Counts:
-        if self.fails:
-            raise DeliveryError(f"not within {timeout_s:g} s", 0)
-        return self.settle()
-
-    def abort(self) -> None:
-        while self.pending_tokens:
-            self.failed += 1
-            self.on_delivery(Delivery(self.pending_tokens.popleft(), -1, -1, TimeoutError("given up")))
-
-
-def simulate(
-    folder: Path, options: Options, broker: Broker, limits: Limits, stop_at: float = 1e9, topics: Any = None
-) -> list[dict[str, Any]]:
-    """The truth of a run, line by line."""
-    with TruthFile(folder, options.run) as truth:
-        sender = Sender(options, truth, folder / "progress.jsonl", topics or {}, broker.clock, broker.clock.nap)
-        broker.on_delivery = sender.delivered
-        try:
-            sender.run(cast("Producer", broker), limits, lambda: broker.clock.now >= stop_at)
-        except DeliveryError:
-            assert broker.fails
-    return list(progress.read(truth.path))
 
 
 def test_messages_leave_within_a_tick_of_their_time_and_evenly(tmp_path: Path) -> None:
@@ -113,7 +38,12 @@ def test_the_truth_begins_with_the_run_and_ends_with_its_summary(tmp_path: Path)
         "cadence_s": 1.0,
         "rate": 2.0,
         "episodes_per_hour": 0,
+        "transients_per_hour": 0.0,
         "fault_rates": {},
+        "unit_beds": None,
+        "duration_s": None,
+        "messages": 3,
+        "numpy": np.__version__,
         "topics": {},
     }
     assert [(line["type"], line["topic"], line["partition"], line["offset"]) for line in lines[1:-1]] == [
@@ -121,7 +51,7 @@ def test_the_truth_begins_with_the_run_and_ends_with_its_summary(tmp_path: Path)
         *[("message", "vitals", 0, offset) for offset in range(4, 7)],
     ]
     summary = lines[-1]
-    assert {name: value for name, value in summary.items() if name not in ("cpu_s", "most_behind_s")} == {
+    assert {name: value for name, value in summary.items() if name not in ("cpu_s", "most_behind_s", "ended_s")} == {
         "type": "summary",
         "run": "20260301T080000.000000Z-seed4",
         "complete": True,
@@ -135,11 +65,15 @@ def test_the_truth_begins_with_the_run_and_ends_with_its_summary(tmp_path: Path)
         "faults": {},
         "not_sent": 0,
         "episodes": 0,
+        "transients": 0,
+        "taken": 7,
+        "held_sent": 0,
     }
 
 
 def test_the_summary_adds_up_to_the_lines(tmp_path: Path) -> None:
-    options = Options(START, patients=50, fault_rates={"lead_off": 0.1, "dropout": 0.05, "duplicate": 0.1, "late": 0.1})
+    faults = {"lead_off": 0.1, "dropout": 0.05, "duplicate": 0.1, "late": 0.1}
+    options = Options(START, patients=50, episodes_per_hour=20, fault_rates=faults, transients_per_hour=60)
     *lines, summary = simulate(tmp_path, options, Broker(Clock()), Limits(duration=60))
     messages = [line for line in lines if line["type"] == "message"]
     parsed = [line for line in messages if line["expect"] == "parsed"]
@@ -148,7 +82,8 @@ def test_the_summary_adds_up_to_the_lines(tmp_path: Path) -> None:
     disconnected = sum(line.get("quarantined", {}).get("sensor_disconnected", 0) for line in parsed)
     assert summary["quarantined"] == {"sensor_disconnected": disconnected}
     assert summary["not_sent"] == sum(line["type"] == "not_sent" for line in lines)
-    assert summary["episodes"] == sum(line["type"] == "episode" for line in lines)
+    for what in ("episode", "transient"):
+        assert summary[f"{what}s"] == sum(line["type"] == what for line in lines) > 0
     faults = [line["fault"] for line in lines if line.get("fault")]
     assert summary["faults"] == {name: faults.count(name) for name in set(faults)}
 
