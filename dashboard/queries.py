@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from alerting.bands import Arms, band_of
-from alerting.lifecycle import State
+from alerting.lifecycle import OPEN
 from lakehouse import reader
 from lakehouse.datadir import DataDir
 
@@ -41,7 +41,7 @@ SELECT * EXCLUDE (newest) FROM (
     FROM gold.alert_event
     WHERE emitted_at >= $since
     WINDOW same AS (PARTITION BY alert_id)
-) WHERE newest AND state <> $resolved
+) WHERE newest AND list_contains($open, state)
 ORDER BY emitted_at DESC
 """
 
@@ -64,7 +64,7 @@ ORDER BY code, minute
 
 _ALERTS_OF_PATIENT = """
 SELECT alert_id, code, title, priority, min(observed_at) AS started_at,
-    max(observed_at) FILTER (state = $resolved) AS resolved_at, arg_min(value, sequence) AS value,
+    max(observed_at) FILTER (NOT list_contains($open, state)) AS resolved_at, arg_min(value, sequence) AS value,
     arg_min(limit_value, sequence) AS limit_value, arg_max(location_unit, sequence) AS unit
 FROM gold.alert_event
 WHERE patient_id = $patient_id
@@ -95,8 +95,8 @@ def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":
 
 
 def open_alerts(data: DataDir, now: datetime) -> "pd.DataFrame":
-    """The current state of every alert that is not resolved, newest transition first."""
-    return _frame(data, _OPEN_ALERTS, {"since": now - _ALERTS_WITHIN, "resolved": State.RESOLVED.value})
+    """The current state of every open alert, newest transition first."""
+    return _frame(data, _OPEN_ALERTS, {"since": now - _ALERTS_WITHIN, "open": sorted(OPEN)})
 
 
 def patients(data: DataDir, now: datetime) -> "pd.DataFrame":
@@ -117,5 +117,5 @@ def trend(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "p
 
 def alerts_of(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "pd.DataFrame":
     """The patient's alerts that were open at some time within a span, with the value and limit that opened them."""
-    params = {"patient_id": patient_id, "start": start, "stop": stop, "resolved": State.RESOLVED.value}
+    params = {"patient_id": patient_id, "start": start, "stop": stop, "open": sorted(OPEN)}
     return _frame(data, _ALERTS_OF_PATIENT, params)

@@ -81,7 +81,7 @@ OBSERVATION = Flow(
 ALERT_EVENT = Flow(
     name="alert_event",
     reads=("alerts",),
-    writes=("gold.alert_event",),
+    writes=("gold.alert_event", "gold.alert"),
     build="streaming.alert_event:start",
     application="lakehouse",
     owner="data-engineering",
@@ -98,6 +98,7 @@ DATA_QUALITY = Flow(
         "silver.dead_letter",
         "gold.vital_sign_minute",
         "gold.alert_event",
+        "gold.alert",
     ),
     writes=("quality.validation_result",),
     build="expectations.runner:run",

@@ -217,6 +217,9 @@ VITAL_SIGN_MINUTE = Table(
     ),
 )
 
+READINGS = "ARRAY<STRUCT<code: STRING, value: DOUBLE, value_code: STRING, observed_at: TIMESTAMP, message_id: STRING>>"
+"""The readings that an alert rests on."""
+
 ALERT_EVENT = Table(
     layer="gold",
     name="alert_event",
@@ -246,8 +249,7 @@ ALERT_EVENT = Table(
         Column("limit_value", "DOUBLE", "the limit it was held against"),
         Column(
             "readings",
-            "ARRAY<STRUCT<code: STRING, value: DOUBLE, value_code: STRING, observed_at: TIMESTAMP,"
-            " message_id: STRING>>",
+            READINGS,
             "of the first transition: what it rests on",
         ),
         Column("observed_at", "TIMESTAMP", "instant of what caused the transition, by the rule's clock"),
@@ -270,6 +272,46 @@ ALERT_EVENT = Table(
         Constraint("negative_sequence", "$sequence >= 0", "transitions count from 0"),
         Constraint("unknown_priority", "$priority IN ('high', 'medium', 'low')", "not an IEC 60601-1-8 priority"),
         Constraint("unknown_category", "$category IN ('physiological', 'technical')", "not an IEC 60601-1-8 category"),
+    ),
+)
+
+ALERT = Table(
+    layer="gold",
+    name="alert",
+    grain="one alert as it stands: what its transitions add up to",
+    columns=(
+        Column("alert_id", "STRING", "as in gold.alert_event", nullable=False),
+        Column("rule_id", "STRING", "rule of the pack", nullable=False),
+        Column("title", "STRING", "the rule in words", nullable=False),
+        Column("kind", "STRING", "kind of the rule"),
+        Column("pack", "STRING", "rule pack, name@version", nullable=False),
+        Column("priority", "STRING", "high, medium or low (IEC 60601-1-8)", nullable=False),
+        Column("category", "STRING", "physiological or technical (IEC 60601-1-8)", nullable=False),
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("location_unit", "STRING", "care unit, as last told"),
+        Column("location_bed", "STRING", "bed, as last told"),
+        Column("code", "STRING", "LOINC of the signal"),
+        Column("state", "STRING", "the state after the last transition", nullable=False),
+        Column("reason", "STRING", "the reason of the last transition"),
+        Column("sequence", "INT", "the last transition's", nullable=False),
+        Column("value", "DOUBLE", "the value that opened it"),
+        Column("limit_value", "DOUBLE", "the limit that it was held against"),
+        Column("opened_at", "TIMESTAMP", "instant of what opened it, by the rule's clock"),
+        Column("active_at", "TIMESTAMP", "when it first told, by the broker; NULL for one that never became active"),
+        Column("acknowledged_at", "TIMESTAMP", "when somebody first took it on, by the broker"),
+        Column("acknowledged_by", "STRING", "who did"),
+        Column("escalations", "INT", "how often the next step was told", nullable=False),
+        Column("ended_at", "TIMESTAMP", "when it was resolved or superseded, by the broker; NULL while it is open"),
+        Column("changed_at", "TIMESTAMP", "when the broker had the last transition", nullable=False),
+    ),
+    key=("alert_id",),
+    cluster_by=("changed_at",),
+    constraints=(
+        Constraint(
+            "ended_without_end",
+            "($ended_at IS NOT NULL) = ($state IN ('resolved', 'superseded'))",
+            "an alert has an end when, and only when, it is resolved or superseded",
+        ),
     ),
 )
 
@@ -296,5 +338,6 @@ TABLES = (
     DEAD_LETTER,
     VITAL_SIGN_MINUTE,
     ALERT_EVENT,
+    ALERT,
     VALIDATION_RESULT,
 )

@@ -1,12 +1,13 @@
-"""Gold: each transition of each alert, from the topic ``alerts``, once."""
+"""Gold: each transition of each alert, from the topic ``alerts``, once; and each alert as it stands."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lakehouse import delta, render
 from lakehouse.pipeline import Flow
-from lakehouse.tables import ALERT_EVENT
+from lakehouse.tables import ALERT, ALERT_EVENT, READINGS
 from lakehouse.topics import ALERTS
+from lakehouse.transforms.alert import alert
 from streaming import kafka, query
 from streaming.config import StreamConfig
 
@@ -14,14 +15,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-_READINGS = next(column.type for column in ALERT_EVENT.columns if column.name == "readings")
 _INSTANTS = ("observed_at", "message_received_at")
 
 
 def _message_schema() -> str:
     """The event's JSON: the table's columns without emitted_at, instants as epoch milliseconds."""
     columns = [column for column in ALERT_EVENT.columns if column.name != "emitted_at"]
-    types = {**dict.fromkeys(_INSTANTS, "BIGINT"), "readings": _READINGS.replace("TIMESTAMP", "BIGINT")}
+    types = {**dict.fromkeys(_INSTANTS, "BIGINT"), "readings": READINGS.replace("TIMESTAMP", "BIGINT")}
     return ", ".join(f"`{c.name}` {types.get(c.name, c.type)}" for c in columns)
 
 
@@ -52,8 +52,18 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
 
     def write(records: "DataFrame", batch_id: int) -> None:
         # What is no event, or breaks a rule of the table, stays in the topic: `ward verify` counts it.
-        events = build(records).where(render.whole(ALERT_EVENT))
-        path = config.data.table(ALERT_EVENT)
-        delta.insert_missing(events, ALERT_EVENT, path, identity("alert_event", batch_id), first_by=("emitted_at",))
+        with query.held(build(records).where(render.whole(ALERT_EVENT))) as events:
+            path = config.data.table(ALERT_EVENT)
+            delta.insert_missing(events, ALERT_EVENT, path, identity("alert_event", batch_id), first_by=("emitted_at",))
+            _stand(events, config, identity("alert", batch_id))
 
     return write
+
+
+def _stand(events: "DataFrame", config: StreamConfig, write: delta.Write) -> None:
+    """Derive the alerts of these events anew from all their transitions."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    touched = F.broadcast(events.select("alert_id").distinct())
+    all_events = delta.read(events.sparkSession, config.data.table(ALERT_EVENT)).join(touched, "alert_id", "left_semi")
+    delta.replace_keys(alert(all_events), ALERT, config.data.table(ALERT), write, gone="false")

@@ -6,6 +6,8 @@ normalisation and constraints with silver, so that what silver quarantines can r
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -13,14 +15,16 @@ from typing import TYPE_CHECKING
 
 from kafka.errors import KafkaError
 
+from alerting import rules_in_force
 from alerting.bands import bands_sql
-from alerting.pack import Pack, load
+from alerting.compacted import from_beginning, newest
+from alerting.pack import Pack, PackError, load
 from lakehouse import progress
 from lakehouse.checkpoint import position
 from lakehouse.pipeline import Flow
 from lakehouse.render import first_fault
 from lakehouse.tables import OBSERVATION
-from lakehouse.topics import ALERT_EVALUATIONS, VITALS
+from lakehouse.topics import ALERT_EVALUATIONS, ALERT_RULES, VITALS
 from lakehouse.transforms.message import parse
 from lakehouse.transforms.observation import repeats_sql, unit_sql, value_sql, values_in_message_sql
 from streaming import kafka
@@ -37,6 +41,7 @@ FETCH_WAIT_MS = 100
 LINGER_MS = 10
 """With both, an evaluation takes some tens of milliseconds instead of ten, and the flow a fraction of the processor."""
 PROGRESS_S = 5.0
+_LOOK_MS = 1_000
 _EARLIEST = -2
 """How Spark names the first offset of a partition."""
 
@@ -98,14 +103,16 @@ def build(records: "DataFrame", pack: Pack) -> "DataFrame":
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow: in real-time mode where the session has a task slot for each partition, else in micro-batches.
 
-    Each start is a new generation of the checkpoint, behind what is evaluated already.
+    Each start is a new generation of the checkpoint, behind what is evaluated already. When another pack is applied,
+    the query stops, and its application starts it anew: a pack's limits are literals in its plan.
     """
     assert flow.trigger is not None  # noqa: S101 (declared in the pipeline)
+    pack = in_force(config)
     since = {config.topic(VITALS): resumption(flow, config)}
     log.info("alert flow: goes on at %s (-2: the first message there is)", kafka.starting(since))
     records = kafka.read(spark, config.bootstrap, [config.topic(VITALS)], fetch_wait_ms=FETCH_WAIT_MS, since=since)
     writer = kafka.write(
-        build(records, load(config.pack)),
+        build(records, pack),
         config.bootstrap,
         config.topic(ALERT_EVALUATIONS),
         linger_ms=LINGER_MS,
@@ -121,8 +128,55 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
         # An offset log written beside the batch instead of before it: it halves the latency of a micro-batch.
         writer = writer.outputMode("append").option("asyncProgressTrackingEnabled", "true")
         query = writer.trigger(processingTime="0 seconds").start()
+    log.info("alert flow: pack %s is in force", pack.label)
     Thread(target=tell, args=(query, flow, config), name="alert-progress", daemon=True).start()
+    Thread(target=stop_when_replaced, args=(query, pack, config), name="alert-pack", daemon=True).start()
     return query  # type: ignore[no-any-return]
+
+
+def in_force(config: StreamConfig) -> Pack:
+    """The pack that was applied last, or the one that the application was started with.
+
+    One that cannot be used leaves that one in force. Raises PackError where it cannot be used either.
+    """
+    for value in newest(config.bootstrap, config.topic(ALERT_RULES)).values():
+        try:
+            return rules_in_force.decode(value) or load(config.pack)
+        except PackError as error:
+            log.error("the pack that was applied cannot be used: %s", error)
+    return load(config.pack)
+
+
+def stop_when_replaced(query: "StreamingQuery", pack: Pack, config: StreamConfig) -> None:
+    """Stop the query when another pack is applied."""
+    from py4j.protocol import Py4JError
+
+    try:
+        while query.isActive:
+            try:
+                for applied in _applied(query, config):
+                    if applied != pack:
+                        log.info("alert flow: pack %s is applied: the flow starts anew", applied.label)
+                        query.stop()
+                        return
+            except KafkaError as error:
+                log.warning("alert flow: whether another pack is applied cannot be told: %s", error)
+                time.sleep(PROGRESS_S)
+    except (Py4JError, OSError) as error:
+        log.info("the session ended, and with it the look-out for another pack: %s", error)
+
+
+def _applied(query: "StreamingQuery", config: StreamConfig) -> Iterator[Pack]:
+    """The pack in force after each record of ``alert.rules``, from the newest one on, as long as the query runs."""
+    servers = {"bootstrap_servers": config.bootstrap.split(","), "metrics_enabled": False}
+    with closing(from_beginning([config.topic(ALERT_RULES)], servers)) as consumer:
+        while query.isActive:
+            records = [one for some in consumer.poll(timeout_ms=_LOOK_MS).values() for one in some]
+            if records:
+                try:
+                    yield rules_in_force.decode(records[-1].value) or load(config.pack)
+                except PackError as error:
+                    log.error("the pack that was applied cannot be used: %s", error)
 
 
 def resumption(flow: Flow, config: StreamConfig) -> dict[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kafka.errors import KafkaError
 
+from alerting.compacted import TopicError
 from lakehouse import delta
 from lakehouse.pipeline import Flow, flows_of
 from lakehouse.session import build_session
@@ -88,19 +89,24 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 
 
 def revive(spark: "SparkSession", item: Running, config: StreamConfig, now: float) -> None:
-    """Start a flow again that has failed, unless it has done so too often."""
+    """Start a flow again that has failed, unless it has done so too often, or one that stopped to be started anew."""
     if item.query.isActive:
         return
-    error = str(item.query.exception() or "it stopped by itself").strip().splitlines()[0]
+    failure = item.query.exception()
+    if failure is not None:
+        _count(item, str(failure).strip().splitlines()[0], now)
+    try:
+        item.query = start(spark, item.flow, config)
+    except (KafkaError, TopicError) as unreachable:
+        # The query that stopped stands for the one that could not start: the next look tries again.
+        log.error("flow %s cannot start: %s", item.flow.name, unreachable)
+
+
+def _count(item: Running, error: str, now: float) -> None:
     item.restarts = [at for at in item.restarts if now - at < RESTART_WINDOW_S] + [now]
     if len(item.restarts) > MAX_RESTARTS:
         raise StreamError(f"flow {item.flow.name} failed {len(item.restarts)} times in ten minutes, last: {error}")
     log.error("flow %s failed and starts again: %s", item.flow.name, error)
-    try:
-        item.query = start(spark, item.flow, config)
-    except KafkaError as unreachable:
-        # The query that failed stands for the one that could not start: the next look counts it as failed again.
-        log.error("flow %s cannot start: %s", item.flow.name, unreachable)
 
 
 def finish(queries: list["StreamingQuery"]) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
+from pyspark.sql import Row
 
 from lakehouse import delta
 from lakehouse.pipeline import ALERT_EVENT as FLOW
-from lakehouse.tables import ALERT_EVENT
+from lakehouse.tables import ALERT, ALERT_EVENT
 from streaming.alert_event import build, write_batch
 from tests.fixtures.vitals import NOW
 
@@ -19,6 +21,7 @@ EVENT = {
     "reason": "breach",
     "rule_id": "heart-rate-high",
     "title": "Heart rate high",
+    "kind": "limit",
     "pack": "adult@1",
     "priority": "medium",
     "category": "physiological",
@@ -29,6 +32,7 @@ EVENT = {
     "code": "8867-4",
     "value": 121.0,
     "limit_value": 120.0,
+    "readings": [{"code": "8867-4", "value": 121.0, "observed_at": 1772366400123, "message_id": "m1"}],
     "observed_at": 1772366400123,
     "message_id": "m1",
     "message_received_at": 1772366401456,
@@ -53,6 +57,16 @@ def test_an_event_becomes_a_row_with_the_instants_of_its_milliseconds_and_of_the
         "observed_at_text": "2026-03-01 12:00:00.123",
         "message_received_at_text": "2026-03-01 12:00:01.456",
         "emitted_at_text": "2026-03-01 12:00:10",
+        **dict.fromkeys(("escalation_step", "muted_by", "actor", "note")),
+        "readings": [
+            Row(
+                code="8867-4",
+                value=121.0,
+                value_code=None,
+                observed_at=datetime(2026, 3, 1, 12, 0, 0, 123000),  # noqa: DTZ001 (Spark's, in UTC)
+                message_id="m1",
+            )
+        ],
     }
     assert [row.asDict() for row in found.collect()] == [
         expected,
@@ -83,3 +97,29 @@ def test_an_event_that_breaks_a_constraint_of_the_table_does_not_stop_the_flow(s
     write_batch(FLOW, lake)(alerts(*broken, event(sequence=3)), 0)
     rows = delta.read(spark, lake.data.table(ALERT_EVENT)).select("sequence")
     assert [row.sequence for row in rows.collect()] == [3]
+
+
+def test_an_alert_stands_as_its_transitions_add_up_whenever_they_land(spark, alerts, lake):
+    write = write_batch(FLOW, lake)
+
+    def standing() -> list[tuple]:
+        rows = delta.read(spark, lake.data.table(ALERT)).orderBy("alert_id")
+        names = ("state", "sequence", "value", "acknowledged_by", "escalations")
+        instants = ("active_at", "acknowledged_at", "ended_at")
+        sql = (*names, *(f"{name} IS NOT NULL AS {name}" for name in instants))
+        return [tuple(row) for row in rows.selectExpr(*sql).collect()]
+
+    opened = event(state="pending")
+    escalated = event(sequence=2, state="escalated", value=None, escalation_step=1)
+    write(alerts(opened, escalated, event(alert_id="1" * 32)), 0)
+    assert standing() == [
+        ("escalated", 2, 121.0, None, 1, False, False, False),
+        ("active", 0, 121.0, None, 0, True, False, False),
+    ]
+    taken = event(sequence=3, state="acknowledged", value=None, actor="nurse", note="on my way")
+    write(alerts(event(sequence=1, value=130.0), taken, event(sequence=4, state="resolved", value=90.0)), 1)
+    assert standing()[0] == ("resolved", 4, 121.0, "nurse", 1, True, True, True)
+    again = standing()
+    write(alerts(event(sequence=1, value=130.0), taken), 1)
+    write(alerts(opened), 2)
+    assert standing() == again

@@ -31,7 +31,7 @@ def text(*observations: str, head: str = '{"quiet":false', tail: str = "", **cha
     """An evaluation of the usual message, as the bytes that Spark writes."""
     place = {"offset": "0", "status": "final"} | changes
     return (
-        f'{head},"schema_version":1,"pack":"adult@1","message_id":"m1","partition":0,"offset":{place["offset"]},'
+        f'{head},"schema_version":1,"pack":"adult@2","message_id":"m1","partition":0,"offset":{place["offset"]},'
         '"received_at":1772366410000,"patient_id":"mrn/1","device_id":"monitor-1","source":"ward",'
         f'"observed_at":1772366400000,"status":"{place["status"]}",{tail}"observations":[{",".join(observations)}]}}'
     )
@@ -73,7 +73,7 @@ def test_every_field_of_the_contract_is_passed_on_in_its_order(evaluate):
     ((_, value),) = evaluate(whole)
 
     assert value == (
-        '{"quiet":true,"schema_version":1,"pack":"adult@1","message_id":"m1","partition":0,"offset":0,'
+        '{"quiet":true,"schema_version":1,"pack":"adult@2","message_id":"m1","partition":0,"offset":0,'
         '"received_at":1772366410000,"patient_id":"mrn/1","encounter_id":"stay/9","device_id":"monitor-1","source":"ward",'
         '"location_unit":"ICU","location_bed":"4","observed_at":1772366400000,"status":"final","lead_off":false,'
         '"battery":12.5,"observations":[{"code":"8867-4","value":72.0,"band":"normal"}]}'

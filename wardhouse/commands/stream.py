@@ -34,6 +34,9 @@ def stream(
     """Run the streams until stopped: alerts (Kafka to Kafka, in milliseconds) and the lakehouse (Kafka to Delta)."""
     import logging
 
+    from kafka.errors import KafkaError
+
+    from alerting.compacted import TopicError
     from alerting.pack import PackError
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
@@ -62,7 +65,7 @@ def stream(
     applications = ("alerts", "lakehouse") if application is Application.BOTH else (application.value,)
     name = "stream" if application is Application.BOTH else f"stream-{application.value}"
     with (
-        failures(StreamError, SessionError, PackError),
+        failures(StreamError, SessionError, PackError, KafkaError, TopicError),
         component(data, name) as running,
         stop_on_signals() as stop,
     ):

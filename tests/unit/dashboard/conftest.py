@@ -20,6 +20,17 @@ _ARROW = {
     "BINARY": pa.binary(),
     "TIMESTAMP": pa.timestamp("us", "UTC"),
 }
+_READINGS = pa.list_(
+    pa.struct(
+        {
+            "code": pa.string(),
+            "value": pa.float64(),
+            "value_code": pa.string(),
+            "observed_at": pa.timestamp("us", "UTC"),
+            "message_id": pa.string(),
+        }
+    )
+)
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def write(data: DataDir) -> Write:
     def append(table: Table, *rows: dict[str, Any]) -> None:
         import deltalake
 
-        schema = pa.schema([(column.name, _ARROW[column.type]) for column in table.columns])
+        schema = pa.schema([(column.name, _ARROW.get(column.type, _READINGS)) for column in table.columns])
         deltalake.write_deltalake(data.table(table), pa.Table.from_pylist(list(rows), schema), mode="append")
 
     return append

@@ -29,7 +29,7 @@ def breaches(rule_id: str, unit: str | None, values: np.ndarray) -> np.ndarray:
 def test_without_episodes_no_reading_of_a_day_breaks_a_limit_and_all_are_plausible() -> None:
     physiology = Physiology(cohort(3, 200, START), START, 60.0, 0.0, np.random.default_rng(3))
     day = np.stack([physiology.read(np.full(200, minute * 60.0))[0] for minute in range(24 * 60)])
-    rules = [rule.id for rule in PACK.rules if rule.signal in SIGNALS]
+    rules = [rule.id for rule in PACK.limits if rule.signal in SIGNALS]
     assert {rule: int(breaches(rule, None, day).sum()) for rule in rules} == dict.fromkeys(rules, 0)
     assert (day[..., 3] > day[..., 4]).all()
     for column, name in enumerate(SIGNALS):
@@ -74,7 +74,7 @@ def test_every_reading_of_a_plateau_breaks_the_rules_that_the_episode_names_and_
         seen += [values[i] for i, e in episodes.items() if e.plateau <= second <= e.recovery]
     plateau = np.stack(seen)
     assert len(plateau) > 1000
-    broken = {rule.id for rule in PACK.rules if rule.signal in SIGNALS and breaches(rule.id, None, plateau).any()}
+    broken = {rule.id for rule in PACK.limits if rule.signal in SIGNALS and breaches(rule.id, None, plateau).any()}
     assert broken == set(kind.expected_rules)
     for unit in (*DEFAULT_UNITS, "RESP"):
         assert all(breaches(rule, unit, plateau).all() for rule in kind.expected_rules)

@@ -74,8 +74,8 @@ def test_as_many_begin_in_an_hour_as_asked_for_and_a_slow_monitor_misses_the_sho
 def test_a_transient_breaks_the_limit_of_its_signal_throughout_and_nothing_else_does() -> None:
     options = Options(START, 100, seed=11, episodes_per_hour=0, transients_per_hour=60)
     at, values, seen = read(options, 3600)
-    broken = {rule.id: np.zeros(values.shape[:2], dtype=bool) for rule in PACK.rules if rule.signal in SIGNALS}
-    for rule in PACK.rules:
+    broken = {rule.id: np.zeros(values.shape[:2], dtype=bool) for rule in PACK.limits if rule.signal in SIGNALS}
+    for rule in PACK.limits:
         if rule.signal in SIGNALS:
             column = values[..., SIGNALS.index(rule.signal)]
             limit = rule.limit_in(None)
