@@ -42,7 +42,6 @@ class Detector:
             if isinstance(rule, ScoreRule):
                 by_score.setdefault(rule.score, []).append(rule)
         self._scores = tuple((Scorer(SCORES[name]), tuple(its)) for name, its in by_score.items())
-        self.shortest_silence_ms = min((rule.after_s * 1000 for rule in self._silences), default=None)
 
     def findings(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> list[Finding]:
         """What a message shows of every kind but limits, given the memory that has taken it."""
@@ -67,6 +66,15 @@ class Detector:
             if since is not None and now - since >= after_ms and not _is_open(alerts, rule.id):
                 at = since + round(after_ms)
                 found.append(Finding(rule.id, "breach", at, rule.after_s, rule.after_s, rule.code))
+        return found
+
+    def due(self, memory: Memory, alerts: Alerts) -> list[int]:
+        """When each silence that is not open yet would have lasted long enough."""
+        found = []
+        for rule in self._silences:
+            since = memory.silent_since(rule.code or DEVICE, rule.after_s * 1000)
+            if since is not None and not _is_open(alerts, rule.id):
+                found.append(since + round(rule.after_s * 1000))
         return found
 
     def _derived(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:

@@ -170,19 +170,44 @@ class Engine:
 
         ``silences`` False: nothing can be said of silence now.
         """
-        shortest = self._detector.shortest_silence_ms if silences else None
         for patient in self._of(partitions):
-            alerts = patient.alerts
-            if shortest is not None and patient.source not in SHIFTED:
-                silent = self._detector.silent(patient.memory, alerts, now)
-                if silent:
-                    self._found(patient, silent, self._clock(patient, now))
-            if not (patient.open or patient.group.waiting):
-                continue
-            if now - patient.message.received_at > _ABANDONED_MS:
-                self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
-            else:
-                self._after(patient, lifecycle.pass_time(patient.alerts, self._clock(patient, now)), now)
+            self._tick(patient, now, silences)
+
+    def advance(self, patient_id: str, to: int) -> None:
+        """Let time pass for one patient, at each instant at which it does something, up to and with ``to``.
+
+        What ``tick`` would do if it came every millisecond: for those who have all of a patient's messages at hand.
+        """
+        patient = self._patients.get(patient_id)
+        at = 0
+        while patient is not None:
+            due = self._due(patient)
+            if due is None or due > to:
+                return
+            at = max(due, at + 1)
+            self._tick(patient, at, True)
+
+    def _due(self, patient: Patient) -> int | None:
+        """When time alone does something next."""
+        due = [alert.due[0] for alert in patient.alerts.values() if alert.due is not None]
+        if patient.group.waiting and patient.group.told_at is not None:
+            waits = [a.definition.group_ms for a in patient.alerts.values() if a.alert_id in patient.group.waiting]
+            due.append(patient.group.told_at + min(waits, default=0))
+        if patient.source not in SHIFTED:
+            due += self._detector.due(patient.memory, patient.alerts)
+        return min(due, default=None)
+
+    def _tick(self, patient: Patient, now: int, silences: bool) -> None:
+        if silences and patient.source not in SHIFTED:
+            silent = self._detector.silent(patient.memory, patient.alerts, now)
+            if silent:
+                self._found(patient, silent, self._clock(patient, now))
+        if not (patient.open or patient.group.waiting):
+            return
+        if now - patient.message.received_at > _ABANDONED_MS:
+            self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
+        else:
+            self._after(patient, lifecycle.pass_time(patient.alerts, self._clock(patient, now)), now)
 
     def apply(self, partition: int, value: bytes | None) -> tuple[Event, ...]:
         """Apply one record of ``alert.evaluations``; the transitions it caused, in order.
@@ -242,15 +267,20 @@ class Engine:
 
     # What changed
 
+    def take_told(self) -> dict[str, tuple[list[Event], list[Notification]]]:
+        """What there is to tell since the last call of this or of ``take_moved``, by patient."""
+        told, self._moved = self._moved, {}
+        return told
+
     def take_moved(self) -> list[Changed]:
-        """What changed with something to tell since the last call."""
+        """What changed with something to tell since the last call, as records."""
         found = []
-        for patient_id, (events, notifications) in self._moved.items():
+        told = self.take_told()
+        for patient_id, (events, notifications) in told.items():
             unsent = outbox(events, notifications)
             found.append(Changed(patient_id, encode(self._patients[patient_id], unsent), unsent))
         # Once it is told, the state is written again without it.
-        self._touched.update(self._moved)
-        self._moved.clear()
+        self._touched.update(told)
         return found
 
     def take_touched(self) -> Iterator[Changed]:
