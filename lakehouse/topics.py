@@ -44,5 +44,19 @@ ALERT_COMMAND = Topic("alert.command", "acknowledge, silence and their undoing",
 ALERT_LIMIT = Topic("alert.limit", "the limits of one patient", 2, None)
 ALERT_STATE = Topic("alert.state", "the router's state of each patient", 2, None)
 ALERTS = Topic("alerts", "transitions of alerts", 2, timedelta(days=30))
+ALERT_NOTIFICATION = Topic(
+    "alert.notification", "decisions to tell somebody of a patient's alerts", 2, timedelta(days=30)
+)
+ALERT_DELIVERY = Topic("alert.delivery", "how each notification ended on each of its channels", 2, timedelta(days=30))
 
-TOPICS = (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERT_COMMAND, ALERT_LIMIT, ALERT_STATE, ALERTS)
+TOPICS = (
+    VITALS,
+    CLINICAL_RESOURCE,
+    ALERT_EVALUATIONS,
+    ALERT_COMMAND,
+    ALERT_LIMIT,
+    ALERT_STATE,
+    ALERTS,
+    ALERT_NOTIFICATION,
+    ALERT_DELIVERY,
+)
