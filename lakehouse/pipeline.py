@@ -55,6 +55,15 @@ ALERT_ROUTER = Flow(
     owner="ward",
     freshness=timedelta(seconds=1),
 )
+ALERT_NOTIFY = Flow(
+    name="alert_notify",
+    reads=("alert.notification",),
+    writes=("alert.delivery",),
+    build="alerting.notifier:run",
+    application="notify",
+    owner="ward",
+    freshness=timedelta(seconds=10),
+)
 DEVICE_MESSAGE = Flow(
     name="device_message",
     reads=("vitals", "clinical.resource"),
@@ -116,7 +125,16 @@ COHORTS = Flow(
     trigger=timedelta(days=1),
     freshness=timedelta(days=2),
 )
-FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY, COHORTS)
+FLOWS = (
+    ALERT_LIMITS,
+    ALERT_ROUTER,
+    ALERT_NOTIFY,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    ALERT_EVENT,
+    DATA_QUALITY,
+    COHORTS,
+)
 
 
 _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")
