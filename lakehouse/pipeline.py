@@ -98,6 +98,17 @@ ALERT_EVENT = Flow(
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )
+ALERT_NOTIFICATION = Flow(
+    name="alert_notification",
+    reads=("alert.notification", "alert.delivery"),
+    writes=("gold.alert_notification", "gold.alert_delivery"),
+    build="streaming.alert_notification:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(seconds=90),
+)
 DATA_QUALITY = Flow(
     name="data_quality",
     reads=(
@@ -107,6 +118,8 @@ DATA_QUALITY = Flow(
         "silver.dead_letter",
         "gold.vital_sign_minute",
         "gold.alert_event",
+        "gold.alert_notification",
+        "gold.alert_delivery",
     ),
     writes=("quality.validation_result",),
     build="expectations.runner:run",
@@ -132,6 +145,7 @@ FLOWS = (
     DEVICE_MESSAGE,
     OBSERVATION,
     ALERT_EVENT,
+    ALERT_NOTIFICATION,
     DATA_QUALITY,
     COHORTS,
 )

@@ -1,6 +1,7 @@
 """``ward notify`` against a real broker, a real SMTP server and a real HTTP receiver, all on the loopback address."""
 
 import email
+import os
 import signal
 import subprocess
 import sys
@@ -26,9 +27,11 @@ from alerting import channels
 from alerting.notification import Delivery, Notification, Told, decode_delivery, encode, key
 from alerting.notifier import NotifierError, Topics, run
 from lakehouse import progress
+from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
 from wardhouse.broker import Broker, free_port
-from wardhouse.topics import end_offsets
+from wardhouse.component import read_state
+from wardhouse.topics import end_offsets, ensure
 
 MakeTopics = Callable[[], dict[str, str]]
 TOLD = Told(
@@ -489,9 +492,6 @@ def test_what_is_no_notification_is_left_out_and_said_once(
 def test_a_broker_that_goes_away_and_comes_back_costs_no_notification(
     jars: Path, tmp_path: Path, receiver: Receiver
 ) -> None:
-    from lakehouse.datadir import DataDir
-    from wardhouse.topics import ensure
-
     data, names = DataDir(tmp_path / "ward"), Topics()
     with Broker(data, jars) as running:
         address = running.address
@@ -541,3 +541,73 @@ def test_no_broker_and_no_topic_are_clear_errors(
     monkeypatch.setattr("alerting.notifier._STARTUP_MS", 500)
     with pytest.raises(NotifierError, match=r"no Kafka broker answers at 127.0.0.1:1: start one with 'ward broker'"):
         Running("127.0.0.1:1", names, tmp_path, one_channel("pager", receiver.url)).close()
+
+
+def ward(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(Path(sys.executable).parent / "ward"), *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_command_checks_and_tests_a_channels_file_without_showing_a_secret(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    file = tmp_path / "channels.yaml"
+    url = f"json://ward:${{PAGER_PASSWORD}}@127.0.0.1:{receiver.port}/"
+    file.write_text(
+        orjson.dumps({"channels": {"pager": {"urls": [url]}, "down": {"urls": [url], "per_minute": 3}}}).decode()
+    )
+    environment = {"WARD_CHANNELS": str(file), "PAGER_PASSWORD": "very-secret"}
+    checked = ward("notify", "--check", **environment)
+    assert (checked.returncode, checked.stdout.splitlines()) == (
+        0,
+        [
+            "pager: JSON at 127.0.0.1; 30 a minute, then a digest every 60 s; given up after 900 s",
+            "down: JSON at 127.0.0.1; 3 a minute, then a digest every 60 s; given up after 900 s",
+        ],
+    )
+    tested = ward("notify", "--test", "pager", **environment)
+    assert (tested.returncode, tested.stdout) == (0, "pager: 1 of 1 sent\n")
+    assert [payload["title"] for payload in receiver.got] == ["Test of Wardhouse"]
+    receiver.answer = lambda _: 500
+    failed = ward("notify", "--test", "down", **environment)
+    assert (failed.returncode, failed.stdout) == (1, "down: 0 of 1 sent\n")
+    assert failed.stderr.startswith("ward: down, url 1: Failed to send JSON POST notification: ")
+    nobody = ward("notify", "--test", "nurse", **environment)
+    assert nobody.stderr == "ward: no channel nurse in the channels file; there are pager, down\n"
+    unset = ward("notify", "--check", WARD_CHANNELS=str(file))
+    assert unset.stderr.splitlines() == [
+        f"ward: {file}: channel pager: urls.0: not set in the environment: PAGER_PASSWORD",
+        f"{file}: channel down: urls.0: not set in the environment: PAGER_PASSWORD",
+    ]
+    none = ward("notify", "--check")
+    assert none.stderr.startswith("ward: no channels file: give --channels FILE or set WARD_CHANNELS")
+    assert not any("very-secret" in done.stdout + done.stderr for done in (checked, tested, failed, nobody))
+
+
+def test_the_command_delivers_until_it_is_stopped(
+    broker: str, topics: MakeTopics, data: DataDir, receiver: Receiver
+) -> None:
+    site = topics()
+    names = Topics.of(site)
+    file = data.root.parent / "channels.yaml"
+    file.write_text(one_channel("pager", receiver.url))
+    command = [sys.executable, str(Path(sys.executable).parent / "ward"), "notify", "--channels", str(file)]
+    environment = {"KAFKA_BOOTSTRAP_SERVERS": broker, "WARD_TOPIC_NAMES": orjson.dumps(site).decode()}
+    with subprocess.Popen(
+        [*command, "--data-dir", str(data.root)], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: (state := read_state(data, "notify")) is not None and state.state == "ready")
+        send(broker, names.notifications, notification("n1", "pager", "nurse"))
+        recorded(broker, names, 2)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (
+        0,
+        "notify: no channel nurse in the channels file: nobody is told by it (said once)\n",
+    )
+    assert receiver.ids() == ["n1"]
+    assert read_state(data, "notify") is None
+    last = progress.last(data.progress("alert_notify")) or {}
+    assert (last["delivered"], last["unconfigured"], last["lag"]) == (1, 1, 0)
