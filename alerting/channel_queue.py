@@ -22,6 +22,8 @@ from alerting.notification import Delivery, Notification, Status
 _MINUTE = 60.0
 _LATE_WAIT_S = 5.0
 """How long late notifications are collected: a backlog that is read at a start comes within seconds."""
+_DIGEST_SIZE = 500
+"""Notifications of one digest at most: some 300 kB for a webhook, which services still take."""
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = {0: 15.0, 1: 60.0, 2: 60.0}
 """By rank of the priority."""
@@ -177,11 +179,16 @@ class ChannelQueue:
     def _close_digests(self, now: float) -> None:
         for part in self._collected.values():
             if part.notifications and part.due <= now:
-                found = tuple(part.notifications)
+                # The most urgent first: where there are several digests, they are in the first.
+                found = sorted(part.notifications, key=lambda one: (RANK[one.priority], one.at))
                 part.notifications.clear()
-                # One alone is told in full. A digest is tried for as long as any message, from now on.
-                digest_id = _digest_id(self._channel, found) if len(found) > 1 else None
-                self._waiting.append(Message(found, now, now, self._urls, digest_id, part.late))
+                for start in range(0, len(found), _DIGEST_SIZE):
+                    self._waiting.append(self._digest(tuple(found[start : start + _DIGEST_SIZE]), part.late, now))
+
+    def _digest(self, notifications: tuple[Notification, ...], late: bool, now: float) -> Message:
+        # One alone is told in full. A digest is tried for as long as any message, from now on.
+        digest_id = _digest_id(self._channel, notifications) if len(notifications) > 1 else None
+        return Message(notifications, now, now, self._urls, digest_id, late)
 
     def _deliveries(self, message: Message, status: Status, at: int, error: str | None) -> list[Delivery]:
         return [

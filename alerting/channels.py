@@ -4,7 +4,6 @@ A channel is a name that rule packs and the router use (``nurse``) and the appri
 nothing here puts one into a text, and ``${NAME}`` in a URL is taken from the environment, so that the file needs none.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -98,7 +97,7 @@ def find(destinations: Destinations, channel: str, unit: str | None) -> Destinat
     return destinations.get((channel, unit)) or destinations.get((channel, None))
 
 
-def load(path: Path, environment: Mapping[str, str] = os.environ) -> Destinations:
+def load(path: Path, environment: Mapping[str, str]) -> Destinations:
     """The destinations that a channels file declares. Raises ChannelsError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -107,7 +106,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Destination
     return parse(text, str(path), environment)
 
 
-def parse(text: str, origin: str, environment: Mapping[str, str] = os.environ) -> Destinations:
+def parse(text: str, origin: str, environment: Mapping[str, str]) -> Destinations:
     """The destinations of a YAML text; ``origin`` is its name in errors. Raises ChannelsError."""
     try:
         declared = ChannelsFile.model_validate(yaml.load(text, _StrictLoader))  # noqa: S506 - a SafeLoader without repeats

@@ -58,7 +58,7 @@ _AHEAD_RECORDS = 20_000
 that one for as long as it tries (15 minutes): this is 22 notifications a second for so long."""
 _RECORDED_READ = 200_000
 """Last deliveries of each partition that a start reads: those of every record that may be read again, on five channels
-each, in half a second for each 100,000."""
+each, at a second and a half of processor time for each 100,000."""
 _RECORDED_KEPT = 2 * _RECORDED_READ
 _STOP_S = 8.0
 """How long a stop waits for messages that are being sent. What is not answered by then is sent again by the next."""

@@ -55,7 +55,7 @@ import orjson
 from alerting.channels import load
 from alerting.notifier import Topics, run
 topics = Topics(**orjson.loads(sys.argv[2]))
-run(bootstrap_servers=sys.argv[1], topics=topics, destinations=load(Path(sys.argv[3])),
+run(bootstrap_servers=sys.argv[1], topics=topics, destinations=load(Path(sys.argv[3]), {}),
     progress_file=Path(sys.argv[4]), stop=threading.Event(), on_ready=lambda: print("ready", flush=True), say=print,
     group=topics.deliveries, member="one")
 """
@@ -196,7 +196,7 @@ class Running:
         self.stop, self.ready = threading.Event(), threading.Event()
         self.failure: BaseException | None = None
         self._bootstrap, self._names = bootstrap, names
-        self._destinations = channels.parse(file, "channels.yaml")
+        self._destinations = channels.parse(file, "channels.yaml", {})
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         wait_for(lambda: self.ready.is_set() or not self._thread.is_alive())

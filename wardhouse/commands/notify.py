@@ -1,5 +1,6 @@
 """``ward notify``: delivers notifications by mail, webhook and whatever else apprise knows."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,7 @@ def notify(
         file = channels or settings.channels
         if file is None:
             raise Failure("no channels file: give --channels FILE or set WARD_CHANNELS; docs/notification.md shows one")
-        destinations = load(file)
+        destinations = load(file, os.environ)
         if check:
             _show(destinations)
         elif test is not None:

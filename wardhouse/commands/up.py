@@ -1,5 +1,6 @@
 """``ward up``: the live pipeline on this machine, in one command."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ def up(
     with failures(OSError, ChannelsError):
         if file is not None:
             # Now, and not when everything else has started.
-            load(file)
+            load(file, os.environ)
         if report is not None and not report.absolute().parent.is_dir():
             raise Failure(f"cannot write {report}: its folder does not exist")
         with stop_on_signals() as stop:

@@ -87,6 +87,15 @@ def test_what_comes_too_late_is_told_together_within_seconds_whatever_its_priori
     assert (message.late, message.rank, len(message.notifications)) == (True, 0, 2)
 
 
+def test_a_long_backlog_is_told_in_several_digests_the_most_urgent_first() -> None:
+    queue = make()
+    for number in range(1201):
+        queue.add(notification(f"{number}", "high" if number > 1100 else "low"), 0, late=True)
+    found = list(taken(queue, 5))
+    assert [len(names) for names in found] == [500, 500, 201]
+    assert found[0][:100] == tuple(f"{number}" for number in range(1101, 1201))
+
+
 def test_a_digest_of_one_is_told_as_it_is() -> None:
     queue = make()
     queue.add(notification("a"), 0, late=True)

@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_used_names_file_channel_and_field_and_no_secret(t
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ChannelsError, match=r"none\.yaml: cannot be read: FileNotFoundError"):
-        load(tmp_path / "none.yaml")
+        load(tmp_path / "none.yaml", {})
 
 
 def test_the_example_of_the_documentation_can_be_used() -> None:
@@ -126,3 +126,9 @@ def test_the_example_of_the_documentation_can_be_used() -> None:
         ("nurse in ICU", ["E-Mail at hospital.example", "JSON at pager.hospital.example"]),
         ("doctor", ["JSON at pager.hospital.example"]),
     ]
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    page = (EXAMPLE.parents[1] / "notification.md").read_text(encoding="utf-8")
+    declared = [line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert "\n".join(declared) in page

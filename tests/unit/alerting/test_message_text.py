@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from textwrap import indent
 
 import orjson
 
@@ -69,6 +71,11 @@ def test_the_body_says_what_a_nurse_needs_and_how_to_acknowledge() -> None:
         "\n"
         "Raised at 2026-03-01 12:00:01 UTC, escalation step 0, rules adult@1."
     )
+
+
+def test_the_page_shows_a_message_as_it_is() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "notification.md").read_text(encoding="utf-8")
+    assert indent(f"{title(ONE)}\n\n{body(ONE)}\n", "    ") in page
 
 
 def test_several_alerts_stand_in_the_order_of_their_urgency() -> None:
