@@ -52,8 +52,10 @@ NOTIFIER = """
 import sys, threading
 from pathlib import Path
 import orjson
+from alerting import notifier
 from alerting.channels import load
 from alerting.notifier import Topics, run
+notifier._COMMIT_EVERY_S = float(sys.argv[5])
 topics = Topics(**orjson.loads(sys.argv[2]))
 run(bootstrap_servers=sys.argv[1], topics=topics, destinations=load(Path(sys.argv[3]), {}),
     progress_file=Path(sys.argv[4]), stop=threading.Event(), on_ready=lambda: print("ready", flush=True), say=print,
@@ -363,10 +365,11 @@ def test_a_notifier_that_is_killed_again_and_again_tells_everything_and_repeats_
     send(broker, names.notifications, *sent)
     arguments = [broker, orjson.dumps(vars(names)).decode(), str(file), str(tmp_path / "killed.jsonl")]
     repeatable: set[str] = set()
-    for _ in range(3):
+    # Killed soon after a commit, and long after the last one.
+    for commit_every_s in ("0.05", "0.05", "3600"):
         before = len(receiver.got)
         with subprocess.Popen(
-            [sys.executable, "-c", NOTIFIER, *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", NOTIFIER, *arguments, commit_every_s], stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -530,6 +533,23 @@ def test_a_stop_waits_for_what_is_being_sent_and_leaves_the_rest_to_the_next(
     with notifying(broker, names, tmp_path, one_channel("pager", receiver.url)):
         recorded(broker, names, 6)
     assert sorted(receiver.ids()) == sorted(one.notification_id for one in sent)
+
+
+def test_a_channel_that_is_down_for_long_stops_the_reading_at_a_bound_and_all_is_told_when_it_is_back(
+    broker: str, topics: MakeTopics, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerting.notifier._AHEAD_RECORDS", 5)
+    monkeypatch.setattr("alerting.notifier._BATCH_RECORDS", 2)
+    names = Topics.of(topics())
+    receiver.answer = lambda _: 503
+    sent = [notification(f"n{number}", "pager") for number in range(30)]
+    with notifying(broker, names, tmp_path, one_channel("pager", receiver.url)) as notifier:
+        send(broker, names.notifications, *sent)
+        wait_for(lambda: notifier.last().get("records", 0) > 0)
+        assert (notifier.last()["records"], notifier.last()["waiting"]) == (6, {"pager": 6})
+        receiver.answer = lambda _: 200
+        found = recorded(broker, names, 30, within_s=60)
+    assert statuses(found) == Counter({(one.notification_id, "pager", "delivered"): 1 for one in sent})
 
 
 def test_no_broker_and_no_topic_are_clear_errors(
