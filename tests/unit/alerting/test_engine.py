@@ -2,7 +2,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.bands import arms, band_of
@@ -371,6 +371,7 @@ class Log:
         return True
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
