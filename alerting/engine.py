@@ -286,8 +286,12 @@ class Engine:
     def take_touched(self) -> Iterator[Changed]:
         """The states that changed since they were last taken here, with nothing left to tell."""
         touched, self._touched = self._touched, set()
-        for patient_id in touched:
-            yield Changed(patient_id, encode(self._patients[patient_id]), NOTHING)
+        # Each as it is when it is asked for; one that is forgotten meanwhile is not written again.
+        return (
+            Changed(patient_id, encode(self._patients[patient_id]), NOTHING)
+            for patient_id in touched
+            if patient_id in self._patients
+        )
 
     def forget(self, now: int, partitions: Collection[int]) -> list[Changed]:
         """Forget patients of whom nothing was heard for long and nothing is open."""

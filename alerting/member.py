@@ -49,7 +49,7 @@ class Patience:
             self.away = False
             self._say("Kafka answers again")
 
-    def send(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+    def send(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and StoppedError.
 
         The producer's ``max_block_ms`` is ANSWER_S: a topic that it knows nothing of yet would else hold it for longer.
@@ -67,7 +67,7 @@ class Patience:
                     raise
                 self._wait_on(error)
 
-    def _sent(self, producer: KafkaProducer, topic: str, key: bytes, value: bytes) -> Any:
+    def _sent(self, producer: KafkaProducer, topic: str, key: bytes, value: bytes | None) -> Any:
         while True:
             try:
                 return producer.send(topic, key=key, value=value)

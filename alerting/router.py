@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import orjson
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
     IllegalGenerationError,
     KafkaError,
-    KafkaTimeoutError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -40,6 +40,7 @@ from alerting.engine import Changed, Engine
 from alerting.evaluation import EvaluationError
 from alerting.lifecycle import Event
 from alerting.limits import LimitError
+from alerting.member import ANSWER_S, Assignment, Patience, StoppedError, lag
 from alerting.pack import Pack, PackError
 from alerting.state import OtherVersionError, StateError, Stored, decode
 from lakehouse import progress, topics
@@ -59,10 +60,10 @@ _REPORT_EVERY_S = 5.0
 _COMMIT_EVERY_S = 15.0
 """Each commit writes the state of every patient heard of since the last one. A successor reads again what came since:
 some ten thousand records, handled in a second."""
+_WRITTEN_AT_ONCE = 20
+"""States written between two polls: a few milliseconds."""
 _BEHIND_AFTER_MS = 10_000
 """After so long without any evaluation it is looked whether messages wait for the alert flow."""
-_ANSWER_S = 5.0
-"""How long the broker may take before the router says that it is away."""
 _DELIVERY_TIMEOUT_MS = 3_600_000
 """An hour: what was decided waits for a broker that is away. After it the router ends with an error, and its successor
 sends what the state topic's outbox holds."""
@@ -73,10 +74,6 @@ _STARTUP_MS = 30_000
 
 class RouterError(RuntimeError):
     """The router cannot go on; the text says what to do."""
-
-
-class _StoppedError(Exception):
-    """Asked to stop while the broker is away: what was decided and not sent is decided again at the next start."""
 
 
 @dataclass(frozen=True)
@@ -124,23 +121,10 @@ def run(
     try:
         with closing(_Kafka(bootstrap_servers, topics, group, member)) as kafka:
             _Router(kafka, topics, pack, progress_file, stop, on_ready, show, say).run()
-    except _StoppedError:
+    except StoppedError:
         say("stopped while Kafka was away: what was not sent is decided again at the next start")
     except KafkaError as error:
         raise RouterError(f"Kafka at {bootstrap_servers}: {error}") from error
-
-
-class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes that partitions were assigned. It runs on the client's own thread: the work is done between polls."""
-
-    def __init__(self) -> None:
-        self.fresh = threading.Event()
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing to save: state and offsets in Kafka belong together at any time."""
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
-        self.fresh.set()
 
 
 class _Kafka:
@@ -156,7 +140,7 @@ class _Kafka:
             "reconnect_backoff_max_ms": 1_000,
             "metrics_enabled": False,
         }
-        self.assignment = _Assignment()
+        self.assignment = Assignment()
         try:
             self.consumer = KafkaConsumer(
                 group_id=group,
@@ -186,6 +170,7 @@ class _Kafka:
             batch_size=256 * 1024,
             max_request_size=MAX_RECORD_BYTES,
             delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
+            max_block_ms=int(ANSWER_S * 1000),
             **self.common,
         )
 
@@ -231,6 +216,15 @@ class _Follower(threading.Thread):
         self._consumer.close()
 
 
+@dataclass(frozen=True)
+class _Writing:
+    """States that are being written, and what may be committed and counts as told when they are."""
+
+    states: Iterator[Changed]
+    positions: Mapping[int, int]
+    told: frozenset[str]
+
+
 class _Router:
     def __init__(
         self,
@@ -259,8 +253,9 @@ class _Router:
         self._heard_at = 0
         self._told: set[str] = set()
         """Patients whose outbox this router has told since their state was last written without it."""
-        self._away = False
-        self._ticked = self._reported = self._committed_at = time.monotonic()
+        self._patience = Patience(say, stop)
+        self._ticked = self._reported = self._begun_at = time.monotonic()
+        self._writing: _Writing | None = None
         self._records_before = 0
 
     def run(self) -> None:
@@ -277,8 +272,11 @@ class _Router:
                 self._look_at_the_clock()
                 if sum(map(len, batch.values())) < _BATCH_RECORDS:
                     self._stop.wait(_PACE_S)
-            if not self._away:
-                self._commit()
+            if not self._patience.away:
+                self._write_some(None)
+                self._begin_writing()
+                while self._writing is not None:
+                    self._write_some(None)
             self._report()
 
     def _poll(self) -> dict[TopicPartition, list[Any]]:
@@ -287,7 +285,7 @@ class _Router:
         except FencedInstanceIdError as error:
             raise RouterError("another router of the same member name has taken over: stop one of them") from error
         except KafkaError as error:
-            self._is_away(error)
+            self._patience.is_away(error)
             self._stop.wait(0.5)
             return {}
 
@@ -352,12 +350,13 @@ class _Router:
             self._tick()
         if now - self._reported >= _REPORT_EVERY_S:
             self._report()
-        if now - self._committed_at >= (_TICK_S if self._away else _COMMIT_EVERY_S):
-            self._commit()
+        if self._writing is None and now - self._begun_at >= (_TICK_S if self._patience.away else _COMMIT_EVERY_S):
+            self._begin_writing()
+        self._write_some()
 
     def _tick(self) -> None:
         """Let time pass, but not while what happened meanwhile still waits to be read: it may have answered."""
-        if self._away or any(self._positions.get(part, 0) < end for part, end in self._ends.items()):
+        if self._patience.away or any(self._positions.get(part, 0) < end for part, end in self._ends.items()):
             return
         self._ends.clear()
         at = time.time_ns() // 1_000_000
@@ -373,7 +372,7 @@ class _Router:
             parts = consumer.partitions_for_topic(self._topics.vitals) or ()
             ends = consumer.end_offsets([TopicPartition(self._topics.vitals, part) for part in parts])
         except KafkaError as error:
-            self._is_away(error)
+            self._patience.is_away(error)
             return True
         evaluated = self._engine.evaluated
         return any(end > evaluated.get(place.partition, -1) + 1 for place, end in ends.items())
@@ -399,21 +398,9 @@ class _Router:
             self._send(self._topics.notifications, told)
 
     def _send(self, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
-        """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and _StoppedError."""
-        producer = self._kafka.producer
-        futures = [producer.send(topic, key=patient_id.encode(), value=value) for patient_id, value in records]
-        while futures:
-            try:
-                producer.flush(timeout=_ANSWER_S)
-                for future in futures:
-                    future.get(timeout=_ANSWER_S)
-                break
-            except KafkaTimeoutError as error:
-                if any(future.is_done and future.exception is not None for future in futures):
-                    raise
-                self._is_away(error)
-                if self._stop.is_set():
-                    raise _StoppedError from error
+        """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and StoppedError."""
+        by_key = ((patient_id.encode(), value) for patient_id, value in records)
+        self._patience.send(self._kafka.producer, topic, by_key)
 
     def _restore(self) -> None:
         """Take the state of every patient from Kafka, and send again what a predecessor may not have sent."""
@@ -425,11 +412,12 @@ class _Router:
                 self._ends = self._end_offsets()
                 break
             except KafkaError as error:
-                self._is_away(error)
+                self._patience.is_away(error)
                 self._stop.wait(0.5)
         else:
             return
         self._positions = committed
+        self._writing = None
         self._engine.restore(one.patient for one in stored)
         mine = (one for one in stored if one.patient.partition in committed)
         unsure = (one for one in mine if one.patient.patient_id not in self._told)
@@ -468,14 +456,33 @@ class _Router:
     def _end_offsets(self) -> dict[int, int]:
         return {place.partition: end for place, end in self._kafka.consumer.end_offsets(self._places()).items()}
 
-    def _commit(self) -> None:
-        self._committed_at = time.monotonic()
+    def _begin_writing(self) -> None:
+        """Take what is to be written before the offsets up to here are committed."""
         now = time.time_ns() // 1_000_000
-        touched = [*self._engine.take_touched(), *self._engine.forget(now, self._positions)]
-        self._send(self._topics.state, [(one.patient_id, one.state) for one in touched])
-        self._told.clear()
+        forgotten = self._engine.forget(now, self._positions)
+        self._writing = _Writing(
+            chain(forgotten, self._engine.take_touched()), dict(self._positions), frozenset(self._told)
+        )
+        self._begun_at = time.monotonic()
+
+    def _write_some(self, most: int | None = _WRITTEN_AT_ONCE) -> None:
+        """Write some of it, and commit when all is written: a thousand states at once would hold an alert up."""
+        writing = self._writing
+        if writing is None:
+            return
+        some = list(islice(writing.states, most))
+        if some:
+            self._send(self._topics.state, [(one.patient_id, one.state) for one in some])
+            return
+        self._writing = None
+        self._told -= writing.told
+        self._commit(writing.positions)
+
+    def _commit(self, positions: Mapping[int, int]) -> None:
+        topic = self._topics.evaluations
+        offsets = {TopicPartition(topic, part): OffsetAndMetadata(at, "", -1) for part, at in positions.items()}
         try:
-            self._kafka.consumer.commit(timeout_ms=int(_ANSWER_S * 1000))
+            self._kafka.consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
         except (
             CommitFailedError,
             FencedInstanceIdError,
@@ -486,9 +493,9 @@ class _Router:
             # The partitions are about to be assigned anew; whoever gets them starts at the last commit.
             return
         except KafkaError as error:
-            self._is_away(error)
+            self._patience.is_away(error)
             return
-        self._is_back()
+        self._patience.is_back()
 
     def _report(self) -> None:
         now, counts = time.monotonic(), self._engine.counts
@@ -498,7 +505,7 @@ class _Router:
             {
                 "at": datetime.now(UTC).isoformat(),
                 "rate": round((counts.records - self._records_before) / max(now - self._reported, 0.001), 1),
-                "lag": sum(_lag(self._kafka.consumer, place) for place in places),
+                "lag": sum(lag(self._kafka.consumer, place) for place in places),
                 "open": self._engine.open_alerts({place.partition for place in places}),
                 "pack": self._engine.pack.label,
                 **asdict(counts),
@@ -508,19 +515,3 @@ class _Router:
             },
         )
         self._reported, self._records_before = now, counts.records
-
-    def _is_away(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
-            self._say(f"no answer from Kafka, trying on; nothing is lost meanwhile ({type(error).__name__})")
-
-    def _is_back(self) -> None:
-        if self._away:
-            self._away = False
-            self._say("Kafka answers again")
-
-
-def _lag(consumer: KafkaConsumer, place: TopicPartition) -> int:
-    end = consumer.highwater(place)
-    position = consumer.position(place, timeout_ms=100)
-    return 0 if end is None or position is None else max(end - position, 0)
