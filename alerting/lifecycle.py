@@ -396,6 +396,9 @@ def settle(alerts: Alerts, silence_of: Callable[[str], str | None], whence: Orig
             continue
         silence, inhibitor = silence_of(rule_id), inhibitors.get(rule_id)
         if alert.state is State.SILENCED and silence is None and inhibitor is None:
+            # What is about to end anyway need not sound once more.
+            if alert.clear_since is not None:
+                continue
             after[rule_id] = _transition(alert, Trigger.UNMUTED, whence, events)
         elif alert.state in SOUNDING and (silence or inhibitor):
             trigger = Trigger.SILENCED if silence else Trigger.INHIBITED

@@ -33,9 +33,9 @@ class PackError(ValueError):
 class Handling(Declared):
     """How alerts of one priority are told.
 
-    ``channels`` are told at once, those of ``escalation`` when nobody has acknowledged in time. After a patient's
-    carers were told something, a further alert waits until ``group_s`` seconds after that, and goes with what else
-    waits; one of a higher priority than what they were told does not wait.
+    ``channels`` are told at once, those of ``escalation`` when nobody has acknowledged in time. While something that
+    a patient's carers were told is open, a further alert waits until ``group_s`` seconds after they were told, and goes
+    with what else waits; one of a higher priority than that does not wait.
     """
 
     channels: tuple[Id, ...] = ()

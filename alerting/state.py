@@ -104,7 +104,7 @@ def encode(patient: Patient, unsent: Outbox = NOTHING) -> bytes:
             "device_id": patient.device_id,
             "alerts": [_alert_record(alert) for alert in patient.alerts.values()],
             "memory": patient.memory.record(),
-            "group": [patient.group.told_at, patient.group.rank, patient.group.waiting],
+            "group": [patient.group.told_at, patient.group.rank, patient.group.told, patient.group.waiting],
             "events": [orjson.Fragment(event) for event in unsent.events],
             "notifications": [orjson.Fragment(notification) for notification in unsent.notifications],
         },
@@ -127,7 +127,7 @@ def decode(value: bytes) -> Stored:
         if record["schema_version"] != SCHEMA_VERSION:
             raise OtherVersionError(f"schema_version {record['schema_version']}, wanted {SCHEMA_VERSION}")
         alerts = [_alert(alert) for alert in record["alerts"]]
-        told_at, rank, waiting = record["group"]
+        told_at, rank, told, waiting = record["group"]
         patient = Patient(
             patient_id=record["patient_id"],
             partition=record["partition"],
@@ -135,7 +135,7 @@ def decode(value: bytes) -> Stored:
             source=record["source"],
             alerts={alert.definition.rule_id: alert for alert in alerts},
             memory=restored(record["memory"]),
-            group=Group(told_at, rank, tuple(waiting)),
+            group=Group(told_at, rank, tuple(told), tuple(waiting)),
             location_unit=record["location_unit"],
             location_bed=record["location_bed"],
             device_id=record["device_id"],

@@ -1,20 +1,21 @@
 """Who is told what, and when: alerts of one patient become notifications, together where they come together. Pure.
 
-- The first alert of a patient is told at once. Another one waits until its rule's group time after the last telling,
-  and then goes with whatever else waits; one of a higher priority than what was last told does not wait.
+- The first alert of a patient is told at once. While it is open, so that somebody is with the patient or on the way,
+  another one waits until its rule's group time after the last telling, and then goes with whatever else waits; one of a
+  higher priority than what was last told does not wait.
 - A step of escalation is told at once.
 - What has ended, or was acknowledged or silenced, before it was told is not told any more; a notification without
   channels says so, so that nothing is dropped in silence.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import orjson
 
 from alerting.kinds import RANK, Priority
-from alerting.lifecycle import SOUNDING, Alert, Alerts, Origin, State
+from alerting.lifecycle import OPEN, SOUNDING, Alert, Alerts, Origin, State
 from alerting.notification import Notification, Told
 
 RAISED = "raised"
@@ -26,16 +27,22 @@ NOT_TOLD = "ended_before_told"
 Trend = Callable[[str], tuple[float, int] | None]
 """The value some seconds ago of a signal, by code, and how many."""
 
+_HELD = OPEN - {State.LATCHED}
 _STEADY = 0.01
 """A change of less than this share of the value is no trend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What a patient's carers were last told: when (epoch ms), the rank of its priority, and alert ids that wait."""
+    """What a patient's carers were told while something of it is open.
+
+    ``told`` are alert ids, ``told_at`` is when they were last told something (epoch ms) and ``rank`` that of its
+    priority. ``waiting`` are the alerts that they were not told yet.
+    """
 
     told_at: int | None = None
     rank: int = -1
+    told: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
 
 
@@ -49,19 +56,23 @@ def tell(
     waiting = [by_id[name] for name in dict.fromkeys((*group.waiting, *fresh)) if name in by_id]
     ended = [alert for alert in waiting if alert.state not in SOUNDING]
     waiting = [alert for alert in waiting if alert.state is State.ACTIVE]
+    told = tuple(name for name in group.told if name in by_id and by_id[name].state in _HELD)
+    group = Group(group.told_at, group.rank, told, group.waiting) if told else Group(waiting=group.waiting)
     for alert in after.values():
         if alert.state is State.ESCALATED and _step_of(before, alert) < alert.step:
             channels = alert.definition.escalation[alert.step - 1].channels
             made.append(_notification(ESCALATED, [alert], channels, whence, trend, step=alert.step))
-            group = Group(whence.now, RANK[alert.definition.priority])
+            group = replace(group, told_at=whence.now, rank=RANK[alert.definition.priority])
     if ended:
         made.append(_notification(NOT_TOLD, ended, (), whence, trend))
     if waiting and any(_is_due(group, alert, whence.now) for alert in waiting):
         channels = tuple(sorted({name for alert in waiting for name in alert.definition.channels}))
         reason = GROUPED if set(group.waiting) & {alert.alert_id for alert in waiting} else RAISED
         made.append(_notification(reason, waiting, channels, whence, trend))
-        return Group(whence.now, max(RANK[alert.definition.priority] for alert in waiting)), tuple(made)
-    return Group(group.told_at, group.rank, tuple(alert.alert_id for alert in waiting)), tuple(made)
+        rank = max(RANK[alert.definition.priority] for alert in waiting)
+        names = tuple(alert.alert_id for alert in waiting)
+        return Group(whence.now, rank, (*group.told, *names)), tuple(made)
+    return replace(group, waiting=tuple(alert.alert_id for alert in waiting)), tuple(made)
 
 
 def _became_active(before: Alert | None, alert: Alert) -> bool:

@@ -13,6 +13,7 @@ from wardhouse.commands import (
     dbt,
     docs,
     gateway,
+    lab,
     limits,
     notify,
     plan,
@@ -56,6 +57,7 @@ app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
 app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)
 
+alerts.app.command()(lab.simulate)
 app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
 app.add_typer(limits.app, name="limits", rich_help_panel=_WARD)
 app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)

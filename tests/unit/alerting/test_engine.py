@@ -161,7 +161,7 @@ def test_an_alert_of_a_rule_that_is_unknown_here_is_raised_as_high() -> None:
 
 def test_a_state_is_the_same_after_a_round_through_its_record() -> None:
     engine = Engine(load("adult"))
-    route(engine, evaluation(0, 0, (HR, 130.0), (SPO2, 80.0)), evaluation(1, 20, (HR, 131.0), (SPO2, 81.0)))
+    route(engine, evaluation(0, 0, (HR, 130.0), (SPO2, 80.0)), evaluation(1, 31, (HR, 131.0), (SPO2, 81.0)))
     ((patient_id, state, unsent),) = engine.take_moved()
     assert state is not None
     stored = decode(state)
@@ -201,11 +201,11 @@ def acknowledgement(alert_id: str, patient: str = "hospital/1") -> Acknowledge:
 
 def test_an_acknowledgement_is_for_whoever_has_the_patients_partition_and_counts_once() -> None:
     engine = Engine(load("adult"))
-    route(engine, evaluation(0, 0, (HR, 130.0)), evaluation(1, 20, (HR, 130.0)))
+    route(engine, evaluation(0, 0, (HR, 130.0)), evaluation(1, 31, (HR, 130.0)))
     (alert,) = engine.patients["hospital/1"].alerts.values()
-    assert not engine.command(acknowledgement(alert.alert_id), T0 + 30_000, {1})
-    assert engine.command(acknowledgement(alert.alert_id), T0 + 30_000, {0})
-    assert not engine.command(acknowledgement(alert.alert_id), T0 + 31_000, {0})
+    assert not engine.command(acknowledgement(alert.alert_id), T0 + 40_000, {1})
+    assert engine.command(acknowledgement(alert.alert_id), T0 + 40_000, {0})
+    assert not engine.command(acknowledgement(alert.alert_id), T0 + 41_000, {0})
     assert engine.patients["hospital/1"].alerts["heart-rate-high"].state == "acknowledged"
 
 
@@ -273,9 +273,9 @@ def test_what_waits_is_told_when_its_time_has_come_and_not_if_it_ended_before() 
     rate = "9279-1"
     route(engine, evaluation(0, 0, (HR, 130.0)), evaluation(1, 1, (rate, 35.0)))
     engine.take_moved()
-    engine.tick(T0 + 119_000, {0}, silences=False)
+    engine.tick(T0 + 299_000, {0}, silences=False)
     assert engine.take_moved() == []
-    engine.tick(T0 + 120_000, {0}, silences=False)
+    engine.tick(T0 + 300_000, {0}, silences=False)
     assert told(engine.take_moved()) == [("grouped", "medium", ("nurse",), ["respiratory-rate-high"])]
     other = Engine(ADULT)
     route(other, evaluation(0, 0, (HR, 130.0)), evaluation(1, 1, (rate, 35.0)), evaluation(2, 9, (rate, 16.0)))
