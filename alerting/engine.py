@@ -172,14 +172,14 @@ class Engine:
         """
         shortest = self._detector.shortest_silence_ms if silences else None
         for patient in self._of(partitions):
-            alerts = patient.alerts
-            if shortest is not None and patient.source not in SHIFTED:
-                silent = self._detector.silent(patient.memory, alerts, now)
+            gone = now - patient.message.received_at > _ABANDONED_MS
+            if shortest is not None and not gone and patient.source not in SHIFTED:
+                silent = self._detector.silent(patient.memory, patient.alerts, now)
                 if silent:
                     self._found(patient, silent, self._clock(patient, now))
             if not (patient.open or patient.group.waiting):
                 continue
-            if now - patient.message.received_at > _ABANDONED_MS:
+            if gone:
                 self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
             else:
                 self._after(patient, lifecycle.pass_time(patient.alerts, self._clock(patient, now)), now)
