@@ -68,7 +68,8 @@ def _became_active(before: Alert | None, alert: Alert) -> bool:
     """Whether it is active since this moment, and its rule tells somebody."""
     if alert.state is not State.ACTIVE or not alert.definition.channels:
         return False
-    return before is None or before.alert_id != alert.alert_id or before.active_at != alert.active_at
+    # Not by the instant: what a device sends at once after a fault of the network has one instant at the broker.
+    return before is None or before.alert_id != alert.alert_id or before.state is not State.ACTIVE
 
 
 def _step_of(before: Alerts, alert: Alert) -> int:
