@@ -163,6 +163,8 @@ class Scorer:
         key = tuple([self._class(name, inputs[name]) if name in inputs else None for name in self._points])
         scored = self._scored.get(key)
         if scored is None:
+            if len(self._scored) >= _CACHED:
+                self._scored.clear()
             scored = self._scored[key] = score(self._definition, inputs)
         return scored
 

@@ -333,8 +333,11 @@ def _is_late(last: Alert, finding: Finding) -> bool:
     return finding.at < last.seen_at or (finding.at == last.seen_at and last.definition.kind not in _OF_SEVERAL)
 
 
-def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin) -> Moved:
-    """Supersede the alerts whose only breach is a reading that this message corrects or takes back."""
+def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin, still: Collection[str] = ()) -> Moved:
+    """Supersede the alerts whose only breach is a reading that this message corrects or takes back.
+
+    ``still`` names rules of several signals that are broken without that reading, or by what it is corrected to.
+    """
     after = dict(alerts)
     events: list[Event] = []
     bands = {reading.code: reading for reading in evaluation.readings}
@@ -344,7 +347,12 @@ def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin) -> Moved:
             seen for seen in alert.readings if seen.code in bands and seen.observed_at == evaluation.observed_at
         ]
         # A breach seen since then stands for itself.
-        if not rests_on or alert.device_id != evaluation.device_id or alert.breached_at > alert.opened_at:
+        if (
+            not rests_on
+            or rule_id in still
+            or alert.device_id != evaluation.device_id
+            or alert.breached_at > alert.opened_at
+        ):
             continue
         reading = bands[rests_on[0].code]
         if not withdrawn and reading.band == "breach" and reading.rule == rule_id:

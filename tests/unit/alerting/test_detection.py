@@ -331,9 +331,9 @@ def test_one_silence_is_found_once_even_where_its_alert_was_closed_meanwhile() -
     ward = Bedside(pack_of(SILENT))
     steadily(ward, 0, 30, heart_rate=80.0)
     assert ward.ticks(100) == of("silent", OPENED)
-    ward.engine.use(pack_of(limit(), version=2), ms(101), {0})
+    ward.changes_to(pack_of(limit(), version=2), 101)
     assert ward.moved() == of("silent", ("resolved", "rule_withdrawn"))
-    ward.engine.use(pack_of(SILENT), ms(102), {0})
+    ward.changes_to(pack_of(SILENT), 102)
     list(ward.engine.take_touched())
     assert ward.ticks(103) == []
     assert (ward.engine.counts.late, list(ward.engine.take_touched())) == (0, [])
