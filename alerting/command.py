@@ -100,24 +100,27 @@ def decode(value: bytes | None) -> Command:
     except ValidationError as error:
         where = ("{}: {}".format(".".join(map(str, part["loc"])), part["msg"]) for part in error.errors())
         raise CommandError(f"not a command: {'; '.join(where)}") from error
-    except (orjson.JSONDecodeError, AttributeError) as error:
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
         raise CommandError(f"not a command: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Silences:
-    """The silences that hold at some instant."""
+    """The silences that hold at some instant, and the ids of those that were ended: the end may be read first."""
 
     of: tuple[Silence, ...] = ()
+    ended: frozenset[str] = frozenset()
 
     def after(self, command: Silence | Unsilence, now: int) -> "Silences":
         """The silences after a command, without those that are over."""
         kept = tuple(one for one in self.of if one.until > now)
         if isinstance(command, Unsilence):
-            return Silences(tuple(one for one in kept if one.command_id != command.silence_id))
-        if command.until <= now or any(one.command_id == command.command_id for one in kept):
-            return Silences(kept)
-        return Silences((*kept, command))
+            of = tuple(one for one in kept if one.command_id != command.silence_id)
+            return Silences(of, self.ended | {command.silence_id})
+        known = self.ended | {one.command_id for one in kept}
+        if command.until <= now or command.command_id in known:
+            return Silences(kept, self.ended)
+        return Silences((*kept, command), self.ended)
 
     def holding(self, patient_id: str, rule_id: str, location_unit: str | None, now: int) -> str | None:
         """The id of a silence that mutes an alert now, or None."""

@@ -47,58 +47,66 @@ class Detector:
         """What a message shows of every kind but limits, given the memory that has taken it."""
         found: list[Finding] = []
         if self._device:
-            found.extend(self._of_device(evaluation, alerts))
+            found.extend(self._of_device(evaluation, memory, alerts))
         if self._no_value or self._flat:
             found.extend(self._of_sensors(evaluation, memory, alerts))
         if alerts and self._silences:
             found.extend(self._heard(evaluation, alerts))
-        # A late message says nothing of now: what is remembered is newer.
-        if evaluation.observed_at >= memory.observed_at:
-            found.extend(self._derived(evaluation, memory, alerts))
+        # A value that is older than the newest of its signal says nothing of now.
+        newest = [reading.code for reading in evaluation.readings if memory.is_of(evaluation, reading.code)]
+        for code in newest if self._rates else ():
+            for rate in self._rates.get(code, ()):
+                found.extend(_rate(rate, evaluation.observed_at, memory, alerts))
+        if newest:
+            found.extend(self.of_several(memory, alerts))
         return found
 
-    def silent(self, memory: Memory, alerts: Alerts, now: int) -> list[Finding]:
-        """Which silences have lasted long enough now. Each is found at the instant at which it had."""
-        found = []
-        for rule in self._silences:
-            after_ms = rule.after_s * 1000
-            since = memory.silent_since(rule.code or DEVICE, after_ms)
-            if since is not None and now - since >= after_ms and not _is_open(alerts, rule.id):
-                at = since + round(after_ms)
-                found.append(Finding(rule.id, "breach", at, rule.after_s, rule.after_s, rule.code))
-        return found
+    def of_several(self, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+        """What the rules of several signals, scores and combinations, say by all that is remembered.
 
-    def due(self, memory: Memory, alerts: Alerts) -> list[int]:
-        """When each silence that is not open yet would have lasted long enough."""
-        found = []
-        for rule in self._silences:
-            since = memory.silent_since(rule.code or DEVICE, rule.after_s * 1000)
-            if since is not None and not _is_open(alerts, rule.id):
-                found.append(since + round(rule.after_s * 1000))
-        return found
-
-    def _derived(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
-        if self._rates:
-            for reading in evaluation.readings:
-                for rate in self._rates.get(reading.code, ()):
-                    yield from _rate(rate, evaluation.observed_at, memory, alerts)
+        They say it of the newest instant of which anything is known, whichever signal was observed then: values are
+        charted one by one, and a device may be behind another.
+        """
+        at = memory.observed_at
         for scorer, rules in self._scores:
-            fresh = usable(memory.inputs, evaluation.observed_at, STALE_MS)
+            fresh = usable(memory.inputs, at, STALE_MS)
             total = scorer(fresh).total_min
             for rule in rules:
                 if total >= rule.at_least:
-                    yield _of_score(rule, "breach", total, evaluation, memory, fresh)
+                    yield _of_score(rule, "breach", total, memory, fresh)
                 elif _is_open(alerts, rule.id):
                     held = scorer({name: seen.value for name, seen in memory.inputs.items()}).total_min
                     band: Band = "clear" if held < rule.at_least - rule.clear_margin else "margin"
-                    yield _of_score(rule, band, total, evaluation, memory, fresh)
+                    yield _of_score(rule, band, total, memory, fresh)
         for combination in self._combinations:
-            yield from _combined(combination, evaluation.observed_at, memory, alerts)
+            yield from _combined(combination, at, memory, alerts)
 
-    def _of_device(self, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
+    def silent(self, memory: Memory, alerts: Alerts, now: int) -> list[Finding]:
+        """Which silences have lasted long enough now. Each is found at the instant at which it had."""
+        return [
+            Finding(rule.id, "breach", at, rule.after_s, rule.after_s, rule.code)
+            for rule, at in self._silences_to_come(memory, alerts)
+            if at <= now
+        ]
+
+    def due(self, memory: Memory, alerts: Alerts) -> list[int]:
+        """When each silence that is not found yet would have lasted long enough."""
+        return [at for _, at in self._silences_to_come(memory, alerts)]
+
+    def _silences_to_come(self, memory: Memory, alerts: Alerts) -> Iterator[tuple[SilenceRule, int]]:
+        for rule in self._silences:
+            since = memory.silent_since(rule.code or DEVICE, rule.after_s * 1000)
+            if since is None:
+                continue
+            at, last = since + round(rule.after_s * 1000), alerts.get(rule.id)
+            # A silence whose alert was closed, as that of a patient who left, is not found again.
+            if last is None or not (last.open or last.seen_at >= at):
+                yield rule, at
+
+    def _of_device(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
         at = evaluation.received_at
         for rule in self._device:
-            value = _measure(rule, evaluation)
+            value = _measure(rule, evaluation, memory)
             if value is None:
                 continue
             limit = rule.limit or 0.0
@@ -162,6 +170,8 @@ class Scorer:
         key = tuple([self._class(name, inputs[name]) if name in inputs else None for name in self._points])
         scored = self._scored.get(key)
         if scored is None:
+            if len(self._scored) >= _CACHED:
+                self._scored.clear()
             scored = self._scored[key] = score(self._definition, inputs)
         return scored
 
@@ -222,12 +232,10 @@ def _rate(rule: RateRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[F
         yield Finding(rule.id, band, at, change, rule.change, rule.code, readings)
 
 
-def _of_score(
-    rule: ScoreRule, band: Band, total: int, evaluation: Evaluation, memory: Memory, fresh: Mapping[str, Value]
-) -> Finding:
+def _of_score(rule: ScoreRule, band: Band, total: int, memory: Memory, fresh: Mapping[str, Value]) -> Finding:
     wanted = SCORES[rule.score].inputs
     readings = tuple(memory.inputs[name] for name in wanted if name in fresh) if band == "breach" else ()
-    return Finding(rule.id, band, evaluation.observed_at, float(total), float(rule.at_least), None, readings)
+    return Finding(rule.id, band, memory.observed_at, float(total), float(rule.at_least), None, readings)
 
 
 def _combined(rule: CombinationRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
@@ -246,11 +254,15 @@ def _combined(rule: CombinationRule, at: int, memory: Memory, alerts: Alerts) ->
         yield Finding(rule.id, band, at, float(len(breached)), float(rule.needed))
 
 
-def _measure(rule: DeviceRule, evaluation: Evaluation) -> float | None:
+def _measure(rule: DeviceRule, evaluation: Evaluation, memory: Memory) -> float | None:
     if rule.measure == "battery":
         return evaluation.battery
     if rule.measure == "lead_off":
         return float(evaluation.lead_off)
     if evaluation.source in SHIFTED:
         return None
-    return round(abs(evaluation.observed_at - evaluation.received_at) / 1000, 1)
+    ahead_s = round((evaluation.observed_at - evaluation.received_at) / 1000, 1)
+    # What is charted comes late by a clock that is right. Only of what comes all the time is it known to be behind.
+    if ahead_s < 0 and not memory.is_frequent(DEVICE, (rule.limit or 0.0) * 1000):
+        return 0.0
+    return abs(ahead_s)

@@ -16,9 +16,9 @@ from alerting.bands import Arms, arms, band_of
 from alerting.command import Acknowledge, Command, Silences
 from alerting.detection import Detector, limits
 from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
-from alerting.kinds import Rule
+from alerting.kinds import EscalationStep, LimitRule, Rule
 from alerting.lifecycle import SHIFTED, Definition, Event, Level, Moved, Origin
-from alerting.limits import OwnLimits
+from alerting.limits import LimitError, OwnLimits
 from alerting.memory import needs
 from alerting.notification import Notification
 from alerting.pack import Pack
@@ -62,8 +62,11 @@ class Changed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Own:
+    """Bands under a patient's own limits; the signals (by code) that have some, and the rules whose limit is own."""
+
     arms: Arms
     codes: frozenset[str]
+    rules: frozenset[str]
 
 
 class Engine:
@@ -104,15 +107,17 @@ class Engine:
 
     # What is in force
 
-    def use(self, pack: Pack, now: int, partitions: Collection[int]) -> None:
-        """Put another pack in force. Open alerts of rules that it has not are closed, others keep their own rule."""
+    def use(self, pack: Pack, now: int, partitions: Collection[int]) -> tuple[OwnLimits, ...]:
+        """Put another pack in force. Open alerts of rules that it has not are closed, others keep their own rule.
+
+        Own limits that cannot be used with it are returned: its limits are then in force, as long as it is.
+        """
         self._use(pack)
         known = {rule.id for rule in pack.rules}
         for patient in self._of(partitions):
             if patient.open:
                 self._after(patient, lifecycle.withdraw_rules(patient.alerts, known, self._clock(patient, now)), now)
-        for patient_id in list(self._own):
-            self._renew(patient_id)
+        return tuple(refused for patient_id in list(self._limits) for refused in self._renew(patient_id))
 
     def _use(self, pack: Pack) -> None:
         self._pack = pack
@@ -133,14 +138,28 @@ class Engine:
         finally:
             self._renew(patient_id)
 
-    def _renew(self, patient_id: str) -> None:
-        own = self._limits[patient_id]
-        if own:
-            bands = arms(own_limits.with_own(self._pack, own.values()))
-            self._own[patient_id] = _Own(bands, frozenset(own))
-            return
-        del self._limits[patient_id]
-        self._own.pop(patient_id, None)
+    def _renew(self, patient_id: str) -> tuple[OwnLimits, ...]:
+        """Put in force what can be used of a patient's own limits; what cannot."""
+        kept = tuple(self._limits[patient_id].values())
+        if not kept:
+            del self._limits[patient_id]
+        used = kept if self._can_use(*kept) else tuple(one for one in kept if self._can_use(one))
+        if used:
+            rules = frozenset(
+                rule.id for one in used for rule in self._pack.limit_rules(one.code) if _is_own(rule, one)
+            )
+            bands = arms(own_limits.with_own(self._pack, used))
+            self._own[patient_id] = _Own(bands, frozenset(one.code for one in used), rules)
+        else:
+            self._own.pop(patient_id, None)
+        return tuple(one for one in kept if one not in used)
+
+    def _can_use(self, *limits: OwnLimits) -> bool:
+        try:
+            own_limits.with_own(self._pack, limits)
+        except LimitError:
+            return False
+        return True
 
     # What happens
 
@@ -150,20 +169,21 @@ class Engine:
         if isinstance(command, Acknowledge):
             patient = self._patients.get(command.patient_id)
             if patient is not None and patient.partition in partitions:
-                moved = lifecycle.acknowledge(
-                    patient.alerts,
-                    command.alert_id,
-                    self._clock(patient, max(now, command.at)),
-                    actor=command.by,
-                    note=command.note,
-                )
-                self._after(patient, moved, now)
+                self._acknowledge(patient, command, now)
         else:
             self._silences = self._silences.after(command, now)
             for patient in self._of(partitions):
                 if patient.open:
-                    self._after(patient, Moved(patient.alerts), now)
+                    # A router that starts reads old commands: a silence that ended before the last message is over.
+                    self._after(patient, Moved(patient.alerts), max(now, patient.message.received_at))
         return self.counts.events > before
+
+    def _acknowledge(self, patient: Patient, command: Acknowledge, now: int) -> None:
+        # Not when somebody says it was: their clock must not decide when the next alert is told.
+        whence = self._clock(patient, max(now, patient.message.received_at))
+        moved = lifecycle.acknowledge(patient.alerts, command.alert_id, whence, actor=command.by, note=command.note)
+        if moved.events:
+            self._after(patient, moved, whence.now, whence)
 
     def tick(self, now: int, partitions: Collection[int], *, silences: bool = True) -> None:
         """Let time pass: delays end, what nobody acknowledged escalates, what waited is told, silence is noticed.
@@ -190,21 +210,22 @@ class Engine:
     def _due(self, patient: Patient) -> int | None:
         """When time alone does something next."""
         due = [alert.due[0] for alert in patient.alerts.values() if alert.due is not None]
-        if patient.group.waiting and patient.group.told_at is not None:
-            waits = [a.definition.group_ms for a in patient.alerts.values() if a.alert_id in patient.group.waiting]
-            due.append(patient.group.told_at + min(waits, default=0))
+        if patient.group.waiting:
+            waiting = [alert for alert in patient.alerts.values() if alert.alert_id in patient.group.waiting]
+            due += [patient.group.due_at(alert) for alert in waiting]
         if patient.source not in SHIFTED:
             due += self._detector.due(patient.memory, patient.alerts)
         return min(due, default=None)
 
     def _tick(self, patient: Patient, now: int, silences: bool) -> None:
-        if silences and patient.source not in SHIFTED:
+        gone = now - patient.message.received_at > _ABANDONED_MS
+        if silences and not gone and patient.source not in SHIFTED:
             silent = self._detector.silent(patient.memory, patient.alerts, now)
             if silent:
                 self._found(patient, silent, self._clock(patient, now))
         if not (patient.open or patient.group.waiting):
             return
-        if now - patient.message.received_at > _ABANDONED_MS:
+        if gone:
             self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
         else:
             self._after(patient, lifecycle.pass_time(patient.alerts, self._clock(patient, now)), now)
@@ -236,8 +257,13 @@ class Engine:
             return ()
         own = self._own.get(patient_id)
         if own is not None:
-            readings = tuple(_again(reading, own) for reading in evaluation.readings)
+            unit = evaluation.location_unit
+            readings = tuple(_again(reading, own, unit) for reading in evaluation.readings)
             evaluation = evaluation._replace(readings=readings, quiet=False)
+        if evaluation.location_unit is None and evaluation.location_bed is None and patient.location_unit is not None:
+            # What is charted often does not say where the patient is; that is no move out of the unit.
+            unit, bed = patient.location_unit, patient.location_bed
+            evaluation = evaluation._replace(location_unit=unit, location_bed=bed)
         patient.partition, patient.message, patient.source = partition, message, evaluation.source
         patient.device_id = evaluation.device_id
         patient.location_unit, patient.location_bed = evaluation.location_unit, evaluation.location_bed
@@ -247,23 +273,30 @@ class Engine:
     def _take(self, patient: Patient, evaluation: Evaluation) -> tuple[Event, ...]:
         before = self.counts.events
         whence = lifecycle.origin(evaluation)
-        if evaluation.status == "entered-in-error":
+        withdrawn = evaluation.status == "entered-in-error"
+        if withdrawn:
             patient.memory.forget(evaluation)
-            self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence), whence.now, whence)
         else:
-            if evaluation.status in _CORRECTIONS and patient.alerts:
-                self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence), whence.now, whence)
             patient.memory.take(evaluation, self._needs)
-            found = limits(evaluation, patient.alerts)
-            if found:
-                self._found(patient, found, whence)
-            found = self._detector.findings(evaluation, patient.memory, patient.alerts)
-            if found:
-                own_pack = whence.pack == self._pack.label
-                self._found(patient, found, whence if own_pack else replace(whence, pack=self._pack.label))
+        if patient.alerts and (withdrawn or evaluation.status in _CORRECTIONS):
+            # What rests on several signals may hold without the one that is taken back.
+            held = self._detector.of_several(patient.memory, patient.alerts)
+            still = {finding.rule_id for finding in held if finding.band == "breach"}
+            self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence, still), whence.now, whence)
+        if not withdrawn:
+            self._find(patient, evaluation, whence)
         if self.counts.events == before:
             return ()
         return tuple(self._moved[patient.patient_id][0][before - self.counts.events :])
+
+    def _find(self, patient: Patient, evaluation: Evaluation, whence: Origin) -> None:
+        found = limits(evaluation, patient.alerts)
+        if found:
+            self._found(patient, found, whence)
+        found = self._detector.findings(evaluation, patient.memory, patient.alerts)
+        if found:
+            own_pack = whence.pack == self._pack.label
+            self._found(patient, found, whence if own_pack else replace(whence, pack=self._pack.label))
 
     # What changed
 
@@ -354,7 +387,14 @@ class Engine:
     def _definition(self, definitions: Mapping[str, Definition], rule_id: str) -> Definition:
         # The stream may already run a newer pack. An alert of a rule unknown here must not be lost, nor made light of.
         known = definitions.get(rule_id) or self._definitions[self._pack.label].get(rule_id)
-        return known or Definition(rule_id, rule_id, "high", "physiological")
+        return known or Definition(
+            rule_id=rule_id,
+            title=rule_id,
+            priority="high",
+            category="physiological",
+            channels=self._pack.notification.high.channels,
+            escalation=_levels(self._pack.notification.high.escalation),
+        )
 
 
 def define(pack: Pack, rule: Rule) -> Definition:
@@ -370,14 +410,23 @@ def define(pack: Pack, rule: Rule) -> Definition:
         latching=rule.latching,
         inhibits=rule.inhibits,
         channels=pack.channels_of(rule),
-        escalation=tuple(Level(round(step.after_s * 1000), step.channels) for step in pack.escalation_of(rule)),
+        escalation=_levels(pack.escalation_of(rule)),
         group_ms=round(pack.notification.of(rule.priority).group_s * 1000),
     )
 
 
-def _again(reading: Reading, own: _Own) -> Reading:
+def _levels(steps: Iterable[EscalationStep]) -> tuple[Level, ...]:
+    return tuple(Level(round(step.after_s * 1000), step.channels) for step in steps)
+
+
+def _again(reading: Reading, own: _Own, location_unit: str | None) -> Reading:
     """The reading under the patient's own limits; one without a usable value stays so."""
     if reading.band == "none" or reading.code not in own.codes:
         return reading
-    found = band_of(own.arms, reading.code, reading.value)
-    return reading._replace(band=found.band, rule=found.rule, limit=found.limit, own_limit=True)
+    found = band_of(own.arms, reading.code, reading.value, location_unit)
+    own_limit = found.rule in own.rules
+    return reading._replace(band=found.band, rule=found.rule, limit=found.limit, own_limit=own_limit)
+
+
+def _is_own(rule: LimitRule, limits: OwnLimits) -> bool:
+    return (limits.high if rule.direction == "above" else limits.low) is not None

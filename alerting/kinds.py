@@ -336,7 +336,11 @@ class NoValueRule(_OfSignal):
 
 
 class DeviceRule(RuleBase):
-    """What a device says of itself: battery below ``limit`` %, clock off by more than ``limit`` s, or a lead off."""
+    """What a device says of itself: battery below ``limit`` %, clock off by more than ``limit`` s, or a lead off.
+
+    A clock is behind only where messages come at least three times within ``limit``: what is charted comes late by a
+    clock that is right.
+    """
 
     kind: Literal["device"]
     measure: Literal["battery", "clock_skew", "lead_off"]

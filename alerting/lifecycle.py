@@ -9,10 +9,12 @@ most one open alert per rule. Rules:
   and a value in the margin do not. A latching alert then waits, ``latched``, until somebody acknowledges it.
 - A finding moves an alert only when it is later than every finding that the alert has taken account of. So late data
   neither reopens nor resolves, and a message that is sent twice changes nothing.
-- A message that came much later than it was observed (STALE_AFTER) opens nothing: it tells of the past.
+- A message that came much later than it was observed (STALE_AFTER) opens nothing that counts by the device's clock: it
+  tells of the past. What a device says of itself counts by the broker's, and its clock may be what is wrong.
 - An alert whose only breach was entered in error, or is corrected to a value that is none, is ``superseded``.
 
-Two values of one signal at the same instant: the first one moves the alert, and the next instant decides.
+Two values of one signal at the same instant: the first one moves the alert, and the next instant decides. A score and a
+combination rest on several signals, whose values may come one by one, all of one instant: of these the last decides.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -128,6 +130,11 @@ SOUNDING = frozenset({State.ACTIVE, State.ESCALATED})
 """Active and neither muted nor taken on by anybody."""
 _CLEARABLE = OPEN - {State.LATCHED}
 _LATCH_FROM = frozenset({State.ACTIVE, State.ESCALATED, State.SILENCED})
+
+_BY_DEVICE_CLOCK = frozenset({"limit", "rate", "score", "combination"})
+"""Kinds whose instants are the device's: see alerting.kinds."""
+_OF_SEVERAL = frozenset({"score", "combination"})
+"""Kinds that rest on several signals."""
 
 Band = Literal["breach", "margin", "clear"]
 
@@ -309,20 +316,28 @@ def take(
     late = stale = 0
     for finding in findings:
         last = after.get(finding.rule_id)
-        if last is not None and finding.at <= last.seen_at and (last.open or finding.band == "breach"):
+        if last is not None and _is_late(last, finding) and (last.open or finding.band == "breach"):
             late += 1
         elif last is not None and last.open:
             after[finding.rule_id] = _move(last, finding, whence, events)
         elif finding.band == "breach":
-            if whence.stale:
+            definition = definition_of(finding.rule_id)
+            if whence.stale and definition.kind in _BY_DEVICE_CLOCK:
                 stale += 1
             else:
-                after[finding.rule_id] = _open(definition_of(finding.rule_id), finding, whence, events)
+                after[finding.rule_id] = _open(definition, finding, whence, events)
     return Moved(after, tuple(events), late, stale)
 
 
-def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin) -> Moved:
-    """Supersede the alerts whose only breach is a reading that this message corrects or takes back."""
+def _is_late(last: Alert, finding: Finding) -> bool:
+    return finding.at < last.seen_at or (finding.at == last.seen_at and last.definition.kind not in _OF_SEVERAL)
+
+
+def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin, still: Collection[str] = ()) -> Moved:
+    """Supersede the alerts whose only breach is a reading that this message corrects or takes back.
+
+    ``still`` names rules of several signals that are broken without that reading, or by what it is corrected to.
+    """
     after = dict(alerts)
     events: list[Event] = []
     bands = {reading.code: reading for reading in evaluation.readings}
@@ -332,7 +347,12 @@ def take_back(alerts: Alerts, evaluation: Evaluation, whence: Origin) -> Moved:
             seen for seen in alert.readings if seen.code in bands and seen.observed_at == evaluation.observed_at
         ]
         # A breach seen since then stands for itself.
-        if not rests_on or alert.device_id != evaluation.device_id or alert.breached_at > alert.opened_at:
+        if (
+            not rests_on
+            or rule_id in still
+            or alert.device_id != evaluation.device_id
+            or alert.breached_at > alert.opened_at
+        ):
             continue
         reading = bands[rests_on[0].code]
         if not withdrawn and reading.band == "breach" and reading.rule == rule_id:

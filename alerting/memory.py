@@ -21,6 +21,10 @@ TREND_MS = 600_000
 _PARTS = 10
 _GAP_WEIGHT = 0.2
 """How fast the usual time between two messages follows: some ten messages."""
+_ONE_HEARING_MS = 500
+"""What comes within this time of another is one hearing: a round that a system sends value by value is no rhythm."""
+_ENOUGH = 10
+"""So many gaps between hearings tell how often something comes: more than a nurse charts one by one in a round."""
 
 
 class Plan(NamedTuple):
@@ -67,8 +71,8 @@ class Memory:
     """The newest value of each signal and score input, trails, unchanging values, and when was last heard.
 
     ``last`` is by code, ``inputs`` by name of a score's input. A trail is a list of [start, sum, count], one part after
-    another. ``flat`` has [value, since, readings] of a signal by the broker's clock, ``heard`` [received_at, usual
-    gap].
+    another. ``flat`` has [value, since, readings] of a signal by the broker's clock, ``heard`` [received_at, usual gap
+    between hearings, instant of the last hearing, gaps].
     """
 
     __slots__ = ("flat", "heard", "inputs", "last", "observed_at", "trails")
@@ -132,6 +136,13 @@ class Memory:
                 return
         self.inputs[name] = seen if value is seen.value else seen._replace(value=value)
 
+    def is_of(self, evaluation: Evaluation, code: str) -> bool:
+        """Whether the newest value of a signal is one of this message."""
+        seen = self.last.get(code)
+        return (
+            seen is not None and seen.observed_at == evaluation.observed_at and seen.message_id == evaluation.message_id
+        )
+
     def forget(self, evaluation: Evaluation) -> None:
         """Forget values that were entered in error. What stood before them is not known here any more."""
         for reading in evaluation.readings:
@@ -145,16 +156,23 @@ class Memory:
     def _hear(self, code: str, at: int) -> None:
         heard = self.heard.get(code)
         if heard is None:
-            self.heard[code] = [at, 0.0]
+            self.heard[code] = [at, 0.0, at, 0]
         elif at > heard[0]:
-            gap = at - heard[0]
-            heard[1] = gap if heard[1] == 0 else heard[1] + _GAP_WEIGHT * (gap - heard[1])
             heard[0] = at
+            gap = at - heard[2]
+            if gap >= _ONE_HEARING_MS:
+                heard[1] = gap if heard[3] == 0 else heard[1] + _GAP_WEIGHT * (gap - heard[1])
+                heard[2] = at
+                heard[3] += 1
+
+    def is_frequent(self, code: str, within_ms: float) -> bool:
+        """Whether something is known to come at least three times within this time."""
+        heard = self.heard.get(code)
+        return heard is not None and heard[3] >= _ENOUGH and heard[1] * 3 <= within_ms
 
     def silent_since(self, code: str, after_ms: float) -> int | None:
         """When what came often enough to be missed was heard last, None where it did not."""
-        heard = self.heard.get(code)
-        return int(heard[0]) if heard is not None and 0 < heard[1] * 3 <= after_ms else None
+        return int(self.heard[code][0]) if self.is_frequent(code, after_ms) else None
 
     def change(self, code: str, window_ms: float, *, rise: bool) -> tuple[float, float] | None:
         """How far the newest part of a trail has risen (or fallen) within a window, and from where; None: unknown."""

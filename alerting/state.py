@@ -104,7 +104,7 @@ def encode(patient: Patient, unsent: Outbox = NOTHING) -> bytes:
             "device_id": patient.device_id,
             "alerts": [_alert_record(alert) for alert in patient.alerts.values()],
             "memory": patient.memory.record(),
-            "group": [patient.group.told_at, patient.group.rank, patient.group.told, patient.group.waiting],
+            "group": _group_record(patient.group),
             "events": [orjson.Fragment(event) for event in unsent.events],
             "notifications": [orjson.Fragment(notification) for notification in unsent.notifications],
         },
@@ -127,7 +127,6 @@ def decode(value: bytes) -> Stored:
         if record["schema_version"] != SCHEMA_VERSION:
             raise OtherVersionError(f"schema_version {record['schema_version']}, wanted {SCHEMA_VERSION}")
         alerts = [_alert(alert) for alert in record["alerts"]]
-        told_at, rank, told, waiting = record["group"]
         patient = Patient(
             patient_id=record["patient_id"],
             partition=record["partition"],
@@ -135,7 +134,7 @@ def decode(value: bytes) -> Stored:
             source=record["source"],
             alerts={alert.definition.rule_id: alert for alert in alerts},
             memory=restored(record["memory"]),
-            group=Group(told_at, rank, tuple(told), tuple(waiting)),
+            group=_group(record["group"]),
             location_unit=record["location_unit"],
             location_bed=record["location_bed"],
             device_id=record["device_id"],
@@ -149,6 +148,15 @@ def decode(value: bytes) -> Stored:
         if isinstance(error, StateError):
             raise
         raise StateError(f"not a state record: {error!r}") from error
+
+
+def _group_record(group: Group) -> list[Any]:
+    return [group.told_at, group.rank, group.told, group.waiting, group.rules]
+
+
+def _group(record: list[Any]) -> Group:
+    told_at, rank, told, waiting, rules = record
+    return Group(told_at, rank, tuple(told), tuple(waiting), tuple((name, at) for name, at in rules))
 
 
 def _alert_record(alert: Alert) -> dict[str, Any]:

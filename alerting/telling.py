@@ -3,6 +3,7 @@
 - The first alert of a patient is told at once. While it is open, so that somebody is with the patient or on the way,
   another one waits until its rule's group time after the last telling, and then goes with whatever else waits; one of a
   higher priority than what was last told does not wait.
+- An alert of a rule that was told less than a minute ago (AGAIN_AFTER_MS) waits until then: a value that hovers.
 - A step of escalation is told at once.
 - What has ended, or was acknowledged or silenced, before it was told is not told any more; a notification without
   channels says so, so that nothing is dropped in silence.
@@ -28,6 +29,8 @@ Trend = Callable[[str], tuple[float, int] | None]
 """The value some seconds ago of a signal, by code, and how many."""
 
 _HELD = OPEN - {State.LATCHED}
+AGAIN_AFTER_MS = 60_000
+"""How often one rule is told of one patient at most."""
 _STEADY = 0.01
 """A change of less than this share of the value is no trend."""
 
@@ -37,13 +40,22 @@ class Group:
     """What a patient's carers were told while something of it is open.
 
     ``told`` are alert ids, ``told_at`` is when they were last told something (epoch ms) and ``rank`` that of its
-    priority. ``waiting`` are the alerts that they were not told yet.
+    priority. ``waiting`` are the alerts that they were not told yet. ``rules`` has when each rule was last told, as
+    long as that holds another one back.
     """
 
     told_at: int | None = None
     rank: int = -1
     told: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    rules: tuple[tuple[str, int], ...] = ()
+
+    def due_at(self, alert: Alert) -> int:
+        """When an alert that waits is told; the past for one that need not wait."""
+        again = dict(self.rules).get(alert.definition.rule_id, -AGAIN_AFTER_MS) + AGAIN_AFTER_MS
+        if not self.told or self.told_at is None or RANK[alert.definition.priority] > self.rank:
+            return again
+        return max(again, self.told_at + alert.definition.group_ms)
 
 
 def tell(
@@ -57,7 +69,8 @@ def tell(
     ended = [alert for alert in waiting if alert.state not in SOUNDING]
     waiting = [alert for alert in waiting if alert.state is State.ACTIVE]
     told = tuple(name for name in group.told if name in by_id and by_id[name].state in _HELD)
-    group = Group(group.told_at, group.rank, told, group.waiting) if told else Group(waiting=group.waiting)
+    rules = tuple((name, at) for name, at in group.rules if whence.now - at < AGAIN_AFTER_MS)
+    group = replace(group, told=told, rules=rules)
     for alert in after.values():
         if alert.state is State.ESCALATED and _step_of(before, alert) < alert.step:
             channels = alert.definition.escalation[alert.step - 1].channels
@@ -65,13 +78,14 @@ def tell(
             group = replace(group, told_at=whence.now, rank=RANK[alert.definition.priority])
     if ended:
         made.append(_notification(NOT_TOLD, ended, (), whence, trend))
-    if waiting and any(_is_due(group, alert, whence.now) for alert in waiting):
+    if any(group.due_at(alert) <= whence.now for alert in waiting):
         channels = tuple(sorted({name for alert in waiting for name in alert.definition.channels}))
         reason = GROUPED if set(group.waiting) & {alert.alert_id for alert in waiting} else RAISED
         made.append(_notification(reason, waiting, channels, whence, trend))
         rank = max(RANK[alert.definition.priority] for alert in waiting)
         names = tuple(alert.alert_id for alert in waiting)
-        return Group(whence.now, rank, (*group.told, *names)), tuple(made)
+        told_now = tuple((alert.definition.rule_id, whence.now) for alert in waiting)
+        return Group(whence.now, rank, (*group.told, *names), (), (*group.rules, *told_now)), tuple(made)
     return replace(group, waiting=tuple(alert.alert_id for alert in waiting)), tuple(made)
 
 
@@ -79,18 +93,13 @@ def _became_active(before: Alert | None, alert: Alert) -> bool:
     """Whether it is active since this moment, and its rule tells somebody."""
     if alert.state is not State.ACTIVE or not alert.definition.channels:
         return False
-    return before is None or before.alert_id != alert.alert_id or before.active_at != alert.active_at
+    # Not by the instant: what a device sends at once after a fault of the network has one instant at the broker.
+    return before is None or before.alert_id != alert.alert_id or before.state is not State.ACTIVE
 
 
 def _step_of(before: Alerts, alert: Alert) -> int:
     last = before.get(alert.definition.rule_id)
     return last.step if last is not None and last.alert_id == alert.alert_id else 0
-
-
-def _is_due(group: Group, alert: Alert, now: int) -> bool:
-    if group.told_at is None or RANK[alert.definition.priority] > group.rank:
-        return True
-    return now - group.told_at >= alert.definition.group_ms
 
 
 def _notification(

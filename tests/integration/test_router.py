@@ -322,14 +322,14 @@ def test_a_device_that_falls_silent_is_noticed_also_by_a_router_that_starts_afte
     pack = parse(text, "quiet.yaml")
     now = int(time.time() * 1000)
     with routing(broker, names, tmp_path, pack=pack) as router:
-        records = [evaluation(n, now + n * 100, "hospital/1", (HR, 80.0)) for n in range(5)]
+        records = [evaluation(n, now + (n - 11) * 1000, "hospital/1", (HR, 80.0)) for n in range(12)]
         send(broker, names.evaluations, *records)
-        wait_for(lambda: (progress.last(router.progress) or {"records": 0})["records"] == 5)
+        wait_for(lambda: (progress.last(router.progress) or {"records": 0})["records"] == 12)
     assert router.shown == []
     with routing(broker, names, tmp_path, pack=pack) as router:
         wait_for(lambda: len(router.shown) == 1)
         (event,) = router.shown
-        assert (event["rule_id"], event["state"], event["observed_at"]) == ("device-silent", "active", now + 8400)
+        assert (event["rule_id"], event["state"], event["observed_at"]) == ("device-silent", "active", now + 8000)
         send(broker, names.evaluations, evaluation(9, int(time.time() * 1000), "hospital/1", (HR, 80.0)))
         wait_for(lambda: len(router.shown) == 2)
     assert router.shown[1]["reason"] == "cleared"

@@ -17,6 +17,7 @@ from tests.fixtures.packs import prompt_pack
 
 ADULT = prompt_pack()
 ARMS = arms(ADULT)
+WHOLE = load("adult")
 HR, SPO2 = "8867-4", "59408-5"
 T0 = 1_700_000_000_000
 
@@ -332,7 +333,7 @@ class Log:
             steps += 1
             return dies_at is not None and steps > dies_at
 
-        engine = Engine(load("adult"))
+        engine = Engine(WHOLE)
         stored = [decode(value) for value in self.states.values()]
         engine.restore(one.patient for one in stored)
         unsure = [Changed("", None, one.unsent) for one in stored]
