@@ -18,7 +18,7 @@ from alerting.notification import Notification
 from alerting.notification import encode as encode_notification
 from alerting.telling import Group
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class StateError(ValueError):
