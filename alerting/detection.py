@@ -51,7 +51,7 @@ class Detector:
         if self._no_value or self._flat:
             found.extend(self._of_sensors(evaluation, memory, alerts))
         if alerts and self._silences:
-            found.extend(self._heard(evaluation, alerts))
+            found.extend(self._heard(evaluation, memory, alerts))
         # A value that is older than the newest of its signal says nothing of now.
         newest = [reading.code for reading in evaluation.readings if memory.is_of(evaluation, reading.code)]
         for code in newest if self._rates else ():
@@ -70,12 +70,13 @@ class Detector:
         at = memory.observed_at
         for scorer, rules in self._scores:
             fresh = usable(memory.inputs, at, STALE_MS)
-            total = scorer(fresh).total_min
+            scored = scorer(fresh)
             for rule in rules:
+                total = _points(rule, scored)
                 if total >= rule.at_least:
                     yield _of_score(rule, "breach", total, memory, fresh)
                 elif _is_open(alerts, rule.id):
-                    held = scorer({name: seen.value for name, seen in memory.inputs.items()}).total_min
+                    held = _points(rule, scorer({name: seen.value for name, seen in memory.inputs.items()}))
                     band: Band = "clear" if held < rule.at_least - rule.clear_margin else "margin"
                     yield _of_score(rule, band, total, memory, fresh)
         for combination in self._combinations:
@@ -134,10 +135,12 @@ class Detector:
                     band = _band(lasted, flat[2] == 1)
                     yield Finding(flat_rule.id, band, at, seconds, flat_rule.after_s, reading.code)
 
-    def _heard(self, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
+    def _heard(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
         usable_codes = {reading.code for reading in evaluation.readings if reading.band != "none"}
         for rule in self._silences:
-            if _is_open(alerts, rule.id) and (rule.code is None or rule.code in usable_codes):
+            # What a nurse charts does not stand for a monitor.
+            device = memory.is_device_frequent(evaluation.device_id, rule.after_s * 1000)
+            if _is_open(alerts, rule.id) and (rule.code in usable_codes or (rule.code is None and device)):
                 yield Finding(rule.id, "clear", evaluation.received_at, code=rule.code)
 
 
@@ -232,6 +235,13 @@ def _rate(rule: RateRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[F
         yield Finding(rule.id, band, at, change, rule.change, rule.code, readings)
 
 
+def _points(rule: ScoreRule, scored: Scored) -> int:
+    """The least that the score can be, or the most that one part is known to have."""
+    if not rule.in_one_part:
+        return scored.total_min
+    return max((points for points in scored.parts.values() if points is not None), default=0)
+
+
 def _of_score(rule: ScoreRule, band: Band, total: int, memory: Memory, fresh: Mapping[str, Value]) -> Finding:
     wanted = SCORES[rule.score].inputs
     readings = tuple(memory.inputs[name] for name in wanted if name in fresh) if band == "breach" else ()
@@ -263,6 +273,6 @@ def _measure(rule: DeviceRule, evaluation: Evaluation, memory: Memory) -> float 
         return None
     ahead_s = round((evaluation.observed_at - evaluation.received_at) / 1000, 1)
     # What is charted comes late by a clock that is right. Only of what comes all the time is it known to be behind.
-    if ahead_s < 0 and not memory.is_frequent(DEVICE, (rule.limit or 0.0) * 1000):
+    if ahead_s < 0 and not memory.is_device_frequent(evaluation.device_id, (rule.limit or 0.0) * 1000):
         return 0.0
     return abs(ahead_s)

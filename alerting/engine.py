@@ -16,14 +16,14 @@ from alerting.bands import Arms, arms, band_of
 from alerting.command import Acknowledge, Command, Silences
 from alerting.detection import Detector, limits
 from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
-from alerting.kinds import EscalationStep, LimitRule, Rule
-from alerting.lifecycle import SHIFTED, Definition, Event, Level, Moved, Origin
+from alerting.kinds import Category, EscalationStep, LimitRule, Rule
+from alerting.lifecycle import OF_PATIENT, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
 from alerting.limits import LimitError, OwnLimits
 from alerting.memory import needs
 from alerting.notification import Notification
 from alerting.pack import Pack
 from alerting.state import NOTHING, Message, Outbox, Patient, encode, outbox
-from alerting.telling import tell
+from alerting.telling import Group, tell
 
 ABANDONED_AFTER = timedelta(hours=24)
 """When nothing was heard of a patient for so long, their open alerts tell of nobody any more."""
@@ -32,6 +32,8 @@ FORGOTTEN_AFTER = timedelta(days=7)
 
 _ABANDONED_MS = int(ABANDONED_AFTER.total_seconds() * 1000)
 _FORGOTTEN_MS = int(FORGOTTEN_AFTER.total_seconds() * 1000)
+_DEVICE_GONE_MS = 60_000
+"""When nothing was heard of a device for so long, what another one measures speaks for the patient."""
 _CORRECTIONS = frozenset({"amended", "corrected"})
 
 
@@ -210,9 +212,8 @@ class Engine:
     def _due(self, patient: Patient) -> int | None:
         """When time alone does something next."""
         due = [alert.due[0] for alert in patient.alerts.values() if alert.due is not None]
-        if patient.group.waiting:
-            waiting = [alert for alert in patient.alerts.values() if alert.alert_id in patient.group.waiting]
-            due += [patient.group.due_at(alert) for alert in waiting]
+        for group in patient.groups.values():
+            due += [group.due_at(alert) for alert in patient.alerts.values() if alert.alert_id in group.waiting]
         if patient.source not in SHIFTED:
             due += self._detector.due(patient.memory, patient.alerts)
         return min(due, default=None)
@@ -223,7 +224,7 @@ class Engine:
             silent = self._detector.silent(patient.memory, patient.alerts, now)
             if silent:
                 self._found(patient, silent, self._clock(patient, now))
-        if not (patient.open or patient.group.waiting):
+        if not (patient.open or patient.waits):
             return
         if gone:
             self._after(patient, lifecycle.abandon(patient.alerts, self._clock(patient, now)), now)
@@ -290,10 +291,11 @@ class Engine:
         return tuple(self._moved[patient.patient_id][0][before - self.counts.events :])
 
     def _find(self, patient: Patient, evaluation: Evaluation, whence: Origin) -> None:
-        found = limits(evaluation, patient.alerts)
+        found = _of_its_device(limits(evaluation, patient.alerts), patient, evaluation)
         if found:
             self._found(patient, found, whence)
         found = self._detector.findings(evaluation, patient.memory, patient.alerts)
+        found = _of_its_device(found, patient, evaluation)
         if found:
             own_pack = whence.pack == self._pack.label
             self._found(patient, found, whence if own_pack else replace(whence, pack=self._pack.label))
@@ -331,7 +333,7 @@ class Engine:
         gone = [
             patient.patient_id
             for patient in self._of(partitions)
-            if now - patient.message.received_at > _FORGOTTEN_MS and not patient.open and not patient.group.waiting
+            if now - patient.message.received_at > _FORGOTTEN_MS and not patient.open and not patient.waits
         ]
         for patient_id in gone:
             del self._patients[patient_id]
@@ -353,7 +355,7 @@ class Engine:
             patient.device_id,
         )
 
-    def _found(self, patient: Patient, findings: Iterable[lifecycle.Finding], whence: Origin) -> None:
+    def _found(self, patient: Patient, findings: Iterable[Finding], whence: Origin) -> None:
         definitions = self._definitions.get(whence.pack, {})
         moved = lifecycle.take(patient.alerts, findings, whence, lambda rule_id: self._definition(definitions, rule_id))
         self.counts.late += moved.late
@@ -369,9 +371,7 @@ class Engine:
             settled = lifecycle.settle(alerts, lambda rule_id: self._silence(patient, rule_id, now), whence)
             alerts, events = settled.alerts, (*events, *settled.events)
         patient.alerts = alerts
-        notifications: tuple[Notification, ...] = ()
-        if events or patient.group.waiting:
-            patient.group, notifications = tell(patient.group, before, alerts, whence, patient.memory.trend)
+        notifications = self._told(patient, before, whence) if events or patient.waits else ()
         if alerts is not before:
             self._touched.add(patient.patient_id)
         if events or notifications:
@@ -380,6 +380,15 @@ class Engine:
             unsent[1].extend(notifications)
             self.counts.events += len(events)
             self.counts.notifications += len(notifications)
+
+    def _told(self, patient: Patient, before: Alerts, whence: Origin) -> tuple[Notification, ...]:
+        told: tuple[Notification, ...] = ()
+        for category in dict.fromkeys(alert.definition.category for alert in patient.alerts.values()):
+            group = patient.groups.get(category, Group())
+            of = (_of_category(before, category), _of_category(patient.alerts, category))
+            patient.groups[category], made = tell(group, *of, whence, patient.memory.trend)
+            told += made
+        return told
 
     def _silence(self, patient: Patient, rule_id: str, now: int) -> str | None:
         return self._silences.holding(patient.patient_id, rule_id, patient.location_unit, now)
@@ -395,6 +404,26 @@ class Engine:
             channels=self._pack.notification.high.channels,
             escalation=_levels(self._pack.notification.high.escalation),
         )
+
+
+def _of_its_device(found: list[Finding], patient: Patient, evaluation: Evaluation) -> list[Finding]:
+    """The findings without those by which another device than its own would move an alert towards its end.
+
+    Of two monitors on one patient, one that reads normal must not end what the other one goes on to raise.
+    """
+    return [
+        finding
+        for finding in found
+        if finding.band == "breach"
+        or (alert := patient.alerts.get(finding.rule_id)) is None
+        or alert.device_id in (None, evaluation.device_id)
+        or alert.definition.kind in OF_PATIENT
+        or not patient.memory.was_heard(alert.device_id, evaluation.received_at - _DEVICE_GONE_MS)
+    ]
+
+
+def _of_category(alerts: Alerts, category: Category) -> Alerts:
+    return {rule_id: alert for rule_id, alert in alerts.items() if alert.definition.category == category}
 
 
 def define(pack: Pack, rule: Rule) -> Definition:

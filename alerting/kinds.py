@@ -199,17 +199,20 @@ class ScoreRule(RuleBase):
 
     It opens when the least that the score can be, with inputs no older than their limits, reaches ``at_least``; so a
     missing input never raises it. It clears when the score with the last known value of each input, however old, is
-    below ``at_least`` by more than ``clear_margin`` points: an input that fell silent is no recovery.
+    below ``at_least`` by more than ``clear_margin`` points: an input that fell silent is no recovery. With
+    ``in_one_part`` the points of each part alone are held against ``at_least``, and not their sum.
     """
 
     kind: Literal["score"]
     score: Score
     at_least: Annotated[int, Field(strict=True, ge=1)]
     clear_margin: Annotated[int, Field(strict=True, ge=0)] = 0
+    in_one_part: bool = False
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Self:
-        most = sum(max(p for r in part.readings for p in r.rule.possible) for part in SCORES[self.score].parts)
+        parts = [max(p for r in part.readings for p in r.rule.possible) for part in SCORES[self.score].parts]
+        most = max(parts) if self.in_one_part else sum(parts)
         if self.at_least > most or self.clear_margin >= self.at_least:
             raise ValueError(
                 f"at_least {self.at_least} less a margin of {self.clear_margin} must lie within 1 and {most}"
@@ -218,7 +221,7 @@ class ScoreRule(RuleBase):
 
     def words(self) -> str:
         """The rule in a few words."""
-        return f"{self.score.value} at least {self.at_least}"
+        return f"{self.score.value} at least {self.at_least}{' in one part' if self.in_one_part else ''}"
 
 
 class Condition(Declared):

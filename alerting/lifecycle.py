@@ -4,13 +4,15 @@ Nothing here reads a clock: instants come with what is found, so that a replay g
 most one open alert per rule. Rules:
 
 - A breach opens. With a delay it opens as ``pending`` and becomes ``active`` when a breach is seen that much later.
-- The last value seen stands until there is another: a breach that nothing follows becomes active after its delay too.
+- The last value seen stands until there is another: a breach that nothing follows becomes active after its delay too,
+  and one that is followed by values in the margin waits for a breach or its end.
 - Only a seen end of the breach resolves, and where the rule says so only when it has lasted. Silence, an unusable value
   and a value in the margin do not. A latching alert then waits, ``latched``, until somebody acknowledges it.
 - A finding moves an alert only when it is later than every finding that the alert has taken account of. So late data
   neither reopens nor resolves, and a message that is sent twice changes nothing.
-- A message that came much later than it was observed (STALE_AFTER) opens nothing that counts by the device's clock: it
-  tells of the past. What a device says of itself counts by the broker's, and its clock may be what is wrong.
+- A message that came much later than it was observed (STALE_AFTER, ROUND_AFTER) opens nothing that counts by the
+  device's clock: it tells of the past. What a device says of itself counts by the broker's, and its clock may be what
+  is wrong.
 - An alert whose only breach was entered in error, or is corrected to a value that is none, is ``superseded``.
 
 Two values of one signal at the same instant: the first one moves the alert, and the next instant decides. A score and a
@@ -36,7 +38,12 @@ STALE_AFTER = timedelta(minutes=10)
 """How old a live message may be and still open an alert. Devices buffer through a network fault of some minutes, and
 what happened before is for the record; the clock skew that silver allows (5 minutes) must fit in."""
 
+ROUND_AFTER = timedelta(hours=1)
+"""The same of a score or a combination: a round at the bedside is charted some minutes after it was made, and its
+values stand for longer than those of a monitor."""
+
 _STALE_AFTER_MS = int(STALE_AFTER.total_seconds() * 1000)
+_ROUND_AFTER_MS = int(ROUND_AFTER.total_seconds() * 1000)
 SHIFTED = frozenset(source.name for source in sources() if source.shifted)
 """Sources whose clock is moved per patient: their instants cannot be compared with ours."""
 
@@ -129,12 +136,15 @@ OPEN = frozenset(State) - {State.RESOLVED, State.SUPERSEDED}
 SOUNDING = frozenset({State.ACTIVE, State.ESCALATED})
 """Active and neither muted nor taken on by anybody."""
 _CLEARABLE = OPEN - {State.LATCHED}
+_INHIBITING = _CLEARABLE - {State.PENDING}
 _LATCH_FROM = frozenset({State.ACTIVE, State.ESCALATED, State.SILENCED})
 
 _BY_DEVICE_CLOCK = frozenset({"limit", "rate", "score", "combination"})
 """Kinds whose instants are the device's: see alerting.kinds."""
 _OF_SEVERAL = frozenset({"score", "combination"})
 """Kinds that rest on several signals."""
+OF_PATIENT = _OF_SEVERAL | {"silence"}
+"""Kinds that tell of a patient by all devices together."""
 
 Band = Literal["breach", "margin", "clear"]
 
@@ -230,7 +240,7 @@ class Alert:
         """What time alone does to it next, and when: the last value seen stands until there is another."""
         if self.clear_at is not None and self.state in _CLEARABLE:
             return self.clear_at + self.definition.resolve_after_ms, _end(self)
-        if self.state is State.PENDING:
+        if self.state is State.PENDING and self.seen_at == self.breached_at:
             return self.active_at + self.definition.delay_ms, Trigger.SUSTAINED
         if self.state in SOUNDING and self.step < len(self.definition.escalation):
             return self.active_at + self.definition.escalation[self.step].after_ms, Trigger.UNANSWERED
@@ -259,7 +269,14 @@ class Origin:
     device_id: str | None = None
     message_id: str | None = None
     received_at: int | None = None
-    stale: bool = False
+    age_ms: int = 0
+    """How much later than it was observed the message came; 0 where the device's clock cannot be compared with ours."""
+
+    def is_stale(self, kind: str) -> bool:
+        """Whether the message is too old to open an alert of this kind."""
+        if kind not in _BY_DEVICE_CLOCK:
+            return False
+        return self.age_ms > (_ROUND_AFTER_MS if kind in _OF_SEVERAL else _STALE_AFTER_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,13 +304,8 @@ def origin(evaluation: Evaluation) -> Origin:
         evaluation.device_id,
         evaluation.message_id,
         evaluation.received_at,
-        is_stale(evaluation),
+        0 if evaluation.source in SHIFTED else evaluation.received_at - evaluation.observed_at,
     )
-
-
-def is_stale(evaluation: Evaluation) -> bool:
-    """Whether a message is too old to open an alert. De-identified sources, whose clock is shifted, never are."""
-    return evaluation.received_at - evaluation.observed_at > _STALE_AFTER_MS and evaluation.source not in SHIFTED
 
 
 def alert_id(patient_id: str, rule_id: str, message_id: str | None, at: int) -> str:
@@ -322,7 +334,7 @@ def take(
             after[finding.rule_id] = _move(last, finding, whence, events)
         elif finding.band == "breach":
             definition = definition_of(finding.rule_id)
-            if whence.stale and definition.kind in _BY_DEVICE_CLOCK:
+            if whence.is_stale(definition.kind):
                 stale += 1
             else:
                 after[finding.rule_id] = _open(definition, finding, whence, events)
@@ -401,12 +413,12 @@ def settle(alerts: Alerts, silence_of: Callable[[str], str | None], whence: Orig
     """Mute what a silence or another alert now mutes, and sound again what none mutes any longer.
 
     ``silence_of`` gives the id of a silence that is in force for a rule of this patient, or None. An alert inhibits
-    while it is open and its condition holds; a silenced one does too.
+    while it is active, acknowledged or silenced itself, and its condition holds.
     """
     inhibitors = {
         rule_id: alert.definition.rule_id
         for alert in alerts.values()
-        if alert.state in _CLEARABLE
+        if alert.state in _INHIBITING
         for rule_id in alert.definition.inhibits
     }
     after = dict(alerts)

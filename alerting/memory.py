@@ -14,8 +14,8 @@ from alerting.lifecycle import Seen
 from lakehouse.scores import INPUT_OF_SIGNAL, Value, input_of
 from lakehouse.vocabulary import signal_by_code
 
-DEVICE = ""
-"""Stands for the device as a whole where a signal's code could stand."""
+DEVICE = "device:"
+"""Stands for the patient's devices where a signal's code could stand; with an id behind it, for one of them."""
 TREND_MS = 600_000
 """How far back the trend looks that a notification tells."""
 _PARTS = 10
@@ -23,6 +23,9 @@ _GAP_WEIGHT = 0.2
 """How fast the usual time between two messages follows: some ten messages."""
 _ONE_HEARING_MS = 500
 """What comes within this time of another is one hearing: a round that a system sends value by value is no rhythm."""
+_MOST_HEARD = 12
+_DEVICE_KEPT_MS = 3_600_000
+"""Of many devices and signals, a device that was not heard for an hour is not remembered."""
 _ENOUGH = 10
 """So many gaps between hearings tell how often something comes: more than a nurse charts one by one in a round."""
 
@@ -88,7 +91,10 @@ class Memory:
     def take(self, evaluation: Evaluation, wanted: Needs) -> None:
         """Remember what a message says."""
         received_at = evaluation.received_at
-        self._hear(DEVICE, received_at)
+        device = _device(evaluation.device_id)
+        self._hear(device, received_at)
+        if len(self.heard) > _MOST_HEARD:
+            self._forget_devices(received_at)
         observed_at = evaluation.observed_at
         usable = False
         for reading in evaluation.readings:
@@ -170,9 +176,27 @@ class Memory:
         heard = self.heard.get(code)
         return heard is not None and heard[3] >= _ENOUGH and heard[1] * 3 <= within_ms
 
+    def was_heard(self, device_id: str | None, since: int) -> bool:
+        """Whether something was heard of a device at or after an instant."""
+        heard = self.heard.get(_device(device_id))
+        return heard is not None and heard[0] >= since
+
+    def _forget_devices(self, now: int) -> None:
+        for name, heard in list(self.heard.items()):
+            if name.startswith(DEVICE) and now - heard[0] > _DEVICE_KEPT_MS:
+                del self.heard[name]
+
     def silent_since(self, code: str, after_ms: float) -> int | None:
-        """When what came often enough to be missed was heard last, None where it did not."""
-        return int(self.heard[code][0]) if self.is_frequent(code, after_ms) else None
+        """When what came often enough to be missed was heard last, None where it did not.
+
+        DEVICE stands for whichever of the patient's devices that send so often was heard last.
+        """
+        names = [name for name in self.heard if name.startswith(DEVICE)] if code == DEVICE else [code]
+        return max((int(self.heard[name][0]) for name in names if self.is_frequent(name, after_ms)), default=None)
+
+    def is_device_frequent(self, device_id: str, within_ms: float) -> bool:
+        """Whether a device is known to send at least three times within this time."""
+        return self.is_frequent(_device(device_id), within_ms)
 
     def change(self, code: str, window_ms: float, *, rise: bool) -> tuple[float, float] | None:
         """How far the newest part of a trail has risen (or fallen) within a window, and from where; None: unknown."""
@@ -225,6 +249,10 @@ def restored(record: Mapping[str, Any]) -> Memory:
 def usable(inputs: Mapping[str, Seen], at: int, stale_ms: Mapping[str, int]) -> dict[str, Value]:
     """Values by input name that are no older than their limit at an instant."""
     return {name: seen.value for name, seen in inputs.items() if at - seen.observed_at <= stale_ms[name]}
+
+
+def _device(device_id: str | None) -> str:
+    return f"{DEVICE}{device_id}"
 
 
 def _extend(trail: list[list[float]], at: int, value: float, width: int, length: int) -> None:

@@ -6,6 +6,7 @@ no plausible value reaches, and two rules that would claim the same value are er
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +118,14 @@ class Pack(Declared):
         for rule in self.rules:
             if unknown := sorted(set(rule.inhibits) - known | {rule.id} & set(rule.inhibits)):
                 raise ValueError(f"rule {rule.id}: inhibits: no other rule of that id: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _none_inhibits_itself(self) -> "Pack":
+        try:
+            TopologicalSorter({rule.id: rule.inhibits for rule in self.rules}).prepare()
+        except CycleError as error:
+            raise ValueError(f"rules inhibit each other in a circle: {' -> '.join(error.args[1])}") from error
         return self
 
     @model_validator(mode="after")

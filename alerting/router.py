@@ -246,7 +246,7 @@ class _Router:
         self._show = show
         self._say = say
         self._engine = Engine(pack)
-        self._acknowledgements: dict[str, Acknowledge] = {}
+        self._acknowledgements: dict[str, tuple[Acknowledge, int]] = {}
         self._commands = self._rejected_commands = 0
         self._positions: dict[int, int] = {}
         self._ends: dict[int, int] = {}
@@ -315,7 +315,7 @@ class _Router:
             return
         self._commands += 1
         if isinstance(command, Acknowledge):
-            self._acknowledgements[command.alert_id] = command
+            self._acknowledgements[command.alert_id] = command, record.timestamp
         self._engine.command(command, record.timestamp, self._positions)
 
     def _take_pack(self, record: Any) -> None:
@@ -327,7 +327,8 @@ class _Router:
         pack = applied or self._default_pack
         if pack != self._engine.pack:
             self._say(f"pack {pack.label} is in force")
-            self._engine.use(pack, record.timestamp, self._positions)
+            for refused in self._engine.use(pack, record.timestamp, self._positions):
+                self._say(f"own limits of {refused.patient_id} cannot be used with {pack.label}, and are not in force")
 
     def _handle(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
         engine = self._engine
@@ -423,8 +424,8 @@ class _Router:
         unsure = (one for one in mine if one.patient.patient_id not in self._told)
         self._tell([Changed(one.patient.patient_id, None, one.unsent) for one in unsure])
         # A predecessor may have died before it took them.
-        for command in self._acknowledgements.values():
-            self._engine.command(command, command.at, self._positions)
+        for command, at in self._acknowledgements.values():
+            self._engine.command(command, at, self._positions)
         self._send_moved()
         if self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None

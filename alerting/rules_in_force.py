@@ -28,4 +28,6 @@ def decode(value: bytes | None) -> Pack | None:
         text = orjson.loads(value)["text"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise PackError(f"topic alert.rules: not a pack: {error!r}") from error
+    if not isinstance(text, str):
+        raise PackError(f"topic alert.rules: not a pack: its text is {type(text).__name__}")
     return parse(text, "topic alert.rules")

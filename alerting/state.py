@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from alerting.kinds import Category
 from alerting.lifecycle import Alert, Alerts, Definition, Event, Level, Seen, State
 from alerting.memory import Memory, restored
 from alerting.notification import Notification
 from alerting.notification import encode as encode_notification
 from alerting.telling import Group
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class StateError(ValueError):
@@ -66,10 +67,15 @@ class Patient:
     source: str = ""
     alerts: Alerts = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
-    group: Group = field(default_factory=Group)
+    groups: dict[Category, Group] = field(default_factory=dict)
     location_unit: str | None = None
     location_bed: str | None = None
     device_id: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether an alert waits to be told."""
+        return any(group.waiting for group in self.groups.values())
 
     @property
     def open(self) -> int:
@@ -104,7 +110,7 @@ def encode(patient: Patient, unsent: Outbox = NOTHING) -> bytes:
             "device_id": patient.device_id,
             "alerts": [_alert_record(alert) for alert in patient.alerts.values()],
             "memory": patient.memory.record(),
-            "group": _group_record(patient.group),
+            "groups": {category: _group_record(group) for category, group in patient.groups.items()},
             "events": [orjson.Fragment(event) for event in unsent.events],
             "notifications": [orjson.Fragment(notification) for notification in unsent.notifications],
         },
@@ -134,7 +140,7 @@ def decode(value: bytes) -> Stored:
             source=record["source"],
             alerts={alert.definition.rule_id: alert for alert in alerts},
             memory=restored(record["memory"]),
-            group=_group(record["group"]),
+            groups={category: _group(group) for category, group in record["groups"].items()},
             location_unit=record["location_unit"],
             location_bed=record["location_bed"],
             device_id=record["device_id"],

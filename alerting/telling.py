@@ -1,5 +1,7 @@
 """Who is told what, and when: alerts of one patient become notifications, together where they come together. Pure.
 
+Physiological alerts and technical ones are told apart: they concern different people.
+
 - The first alert of a patient is told at once. While it is open, so that somebody is with the patient or on the way,
   another one waits until its rule's group time after the last telling, and then goes with whatever else waits; one of a
   higher priority than what was last told does not wait.
@@ -61,13 +63,13 @@ class Group:
 def tell(
     group: Group, before: Alerts, after: Alerts, whence: Origin, trend: Trend
 ) -> tuple[Group, tuple[Notification, ...]]:
-    """What is told after the patient's alerts went from ``before`` to ``after``, or as time goes by."""
+    """What is told after alerts of one patient and category went from ``before`` to ``after``, or as time goes by."""
     made: list[Notification] = []
     by_id = {alert.alert_id: alert for alert in after.values()}
     fresh = [alert.alert_id for alert in after.values() if _became_active(before.get(alert.definition.rule_id), alert)]
     waiting = [by_id[name] for name in dict.fromkeys((*group.waiting, *fresh)) if name in by_id]
     ended = [alert for alert in waiting if alert.state not in SOUNDING]
-    waiting = [alert for alert in waiting if alert.state is State.ACTIVE]
+    waiting = [alert for alert in waiting if alert.state in SOUNDING]
     told = tuple(name for name in group.told if name in by_id and by_id[name].state in _HELD)
     rules = tuple((name, at) for name, at in group.rules if whence.now - at < AGAIN_AFTER_MS)
     group = replace(group, told=told, rules=rules)

@@ -143,7 +143,7 @@ def test_without_broker_and_gold_the_command_says_what_to_do(tmp_path: Path) -> 
 
 def test_rules_check_names_each_pack_and_each_error(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: broken\nversion: 1\ntitle: t\nrules: []\nextra: 1\n")
-    listed = "adult@2: 21 rules, own limits in RESP\nchild@1: 7 rules\n"
+    listed = "adult@2: 25 rules, own limits in RESP\nchild@1: 7 rules\n"
     assert call(rules.app, "check") == (0, listed, "")
     assert call(rules.app, "check", str(tmp_path / "broken.yaml")) == (
         1,

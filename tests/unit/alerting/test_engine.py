@@ -171,6 +171,7 @@ def test_a_state_is_the_same_after_a_round_through_its_record() -> None:
         ("heart-rate-high", "pending"),
         ("spo2-low", "pending"),
         ("news2-medium", "pending"),
+        ("news2-single", "pending"),
         ("heart-rate-high", "active"),
         ("spo2-low", "active"),
     ]
@@ -179,7 +180,7 @@ def test_a_state_is_the_same_after_a_round_through_its_record() -> None:
     again.restore([stored.patient])
     same = again.patients["hospital/1"]
     assert same.memory.record() == once.memory.record()
-    assert (same.alerts, same.group, same.message) == (once.alerts, once.group, once.message)
+    assert (same.alerts, same.groups, same.message) == (once.alerts, once.groups, once.message)
     assert engine.take_moved() == []
 
 

@@ -258,7 +258,7 @@ def test_whatever_comes_one_alert_of_a_rule_is_open_at_most_and_each_is_told_or_
         story.append(event)
     named = {alert.alert_id for one in ward.told for alert in one.alerts}
     patient = ward.engine.patients.get(ward.patient)
-    waiting = set(patient.group.waiting) if patient else set()
+    waiting = {name for group in patient.groups.values() for name in group.waiting} if patient else set()
     for alert_id, story in stories.items():
         became_active = [n for n, event in enumerate(story) if event["state"] == "active"]
         heard_of = alert_id in named | waiting

@@ -138,8 +138,8 @@ def test_a_memory_is_the_same_after_a_round_through_its_record() -> None:
         of.take(at, **values)
     again = restored(orjson.loads(orjson.dumps(of.memory.record(), default=list)))
     assert again.record() == of.memory.record()
-    assert again.is_frequent(DEVICE, 60_000)
-    assert not again.is_frequent(DEVICE, 2_000)
+    assert again.silent_since(DEVICE, 60_000) == of.memory.silent_since(DEVICE, 60_000) is not None
+    assert again.silent_since(DEVICE, 2_000) is None
 
 
 def test_the_packs_that_come_with_wardhouse_need_no_long_trail() -> None:

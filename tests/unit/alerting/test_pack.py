@@ -58,9 +58,11 @@ def test_a_pack_is_read_whole() -> None:
 def test_the_default_pack_holds_the_published_adult_limits() -> None:
     adult = load("adult")
     assert adult.label == "adult@2"
-    assert {(rule.score, rule.at_least) for rule in adult.rules if isinstance(rule, ScoreRule)} == {
-        ("news2", 5),
-        ("news2", 7),
+    scores = [rule for rule in adult.rules if isinstance(rule, ScoreRule)]
+    assert {(rule.score, rule.at_least, rule.in_one_part) for rule in scores} == {
+        ("news2", 7, False),
+        ("news2", 5, False),
+        ("news2", 3, True),
     }
     assert {(rule.signal, rule.direction, rule.limit) for rule in adult.limits} == {
         ("heart_rate", "above", 120),
