@@ -7,7 +7,7 @@ Each input has a column of its own name; blank is missing. A value outside the v
 from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 
-from lakehouse.scores import Definition, Inputs, Score, Value, score
+from lakehouse.scores import SPO2_SCALES, Definition, Inputs, Score, Value, score
 from lakehouse.vocabulary import plausible, signal_by_name
 
 _TRUTHS = {
@@ -21,7 +21,7 @@ _CONSCIOUSNESS = {
     "P": "pain",
     "U": "unresponsive",
 }
-_SCALES = {"1": 1.0, "2": 2.0}
+_SCALES = {f"{scale:g}": scale for scale in SPO2_SCALES}
 
 
 class ScoreInputError(ValueError):
@@ -56,8 +56,7 @@ def scored_rows(rows: Iterable[Mapping[str, str]], definition: Definition) -> It
 def _may_be(name: str, value: Value) -> bool:
     if not isinstance(value, float):
         return True
-    signal = signal_by_name().get(name)
-    return isfinite(value) and (signal is None or plausible(signal, value))
+    return isfinite(value) and plausible(signal_by_name()[name], value)
 
 
 def _scored(definition: Definition, inputs: Inputs) -> dict[str, str]:

@@ -9,16 +9,20 @@ that it can be. Never is a missing input taken as normal.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from math import floor, isfinite
 
-from lakehouse.vocabulary import CONSCIOUSNESS
+from lakehouse.vocabulary import CONSCIOUSNESS, signal_by_name
 
 Value = float | str | bool | None
 Inputs = Mapping[str, Value]
 """Values by input name, in the vocabulary's units; what is not there, None or not finite is missing."""
 
 FULL_GCS = 15
+SPO2_SCALES = (1.0, 2.0)
+AIR_FIO2 = 21.0
+"""Per cent of oxygen in room air."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,94 @@ SIRS = Definition(
     risks=((2, "positive"), (0, "negative")),
 )
 SCORES: Mapping[Score, Definition] = {Score.NEWS2: NEWS2, Score.QSOFA: QSOFA, Score.SIRS: SIRS}
+
+STALE_AFTER: Mapping[str, timedelta] = {
+    **dict.fromkeys(("heart_rate", "respiratory_rate", "spo2", "systolic_bp"), timedelta(hours=2)),
+    **dict.fromkeys(("on_oxygen", "consciousness", "gcs", "temperature"), timedelta(hours=6)),
+    **dict.fromkeys(("paco2", "wbc", "bands_percent"), timedelta(hours=24)),
+    "spo2_scale": timedelta(days=90),
+}
+"""How long an input counts after it was observed, by name; a value as old as this still counts.
+
+Monitors send their signals every second and a ward that is worried charts them hourly, so that after two hours nobody
+knows them any more. What a nurse charts by hand comes every four to six hours at low scores (NEWS2's own monitoring
+table) and stands until then. Laboratory values are taken once a day. The SpO2 scale is a decision about the patient,
+which holds until it is replaced; 90 days bound how far back it is looked for.
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a signal says of an input: its number, its code where it is coded, or whether its number is above a bound.
+
+    ``only`` has the values that can be used, where not all can.
+    """
+
+    input: str
+    above: float | None = None
+    only: tuple[float, ...] | tuple[str, ...] = ()
+
+    def of(self, value: float | None, value_code: str | None, coded: bool) -> Value:
+        """The input's value, None where the signal has none that can be used."""
+        if coded:
+            return value_code if value_code in self.only else None
+        if value is None or not isfinite(value) or (self.only and value not in self.only):
+            return None
+        return value if self.above is None else value > self.above
+
+
+_ITSELF = (
+    "heart_rate",
+    "respiratory_rate",
+    "spo2",
+    "systolic_bp",
+    "temperature",
+    "gcs",
+    "paco2",
+    "wbc",
+    "bands_percent",
+)
+INPUT_OF_SIGNAL: Mapping[str, Source] = {
+    **{name: Source(name) for name in _ITSELF},
+    "oxygen_saturation": Source("spo2"),
+    "consciousness": Source("consciousness", only=CONSCIOUSNESS),
+    "spo2_scale": Source("spo2_scale", only=SPO2_SCALES),
+    "fio2": Source("on_oxygen", above=AIR_FIO2),
+    "oxygen_flow": Source("on_oxygen", above=0.0),
+}
+"""By signal name, the input that it gives. Of two signals that give one input the newest value counts, and of two at
+one instant oxygen before air: a mask may be charted with its flow and with the FiO2 of the room."""
+
+
+def input_of(signal_name: str, value: float | None, value_code: str | None) -> tuple[str, Value] | None:
+    """The input and its value that a usable value of a signal gives; None where it gives none."""
+    source = INPUT_OF_SIGNAL.get(signal_name)
+    if source is None:
+        return None
+    found = source.of(value, value_code, signal_by_name()[signal_name].coded)
+    return None if found is None else (source.input, found)
+
+
+def input_sql(code: str, value: str, value_code: str) -> tuple[str, str, str]:
+    """The same as Spark expressions of a row's signal code, number and value code: input, its number, its code.
+
+    A truth is the number 1 or 0. Where all that is NULL but the input, the row gives none that can be used.
+    """
+    finite = f"NOT isnan({value}) AND abs({value}) < double('infinity')"
+    names: list[str] = []
+    numbers: list[str] = []
+    codes: list[str] = []
+    for name, source in INPUT_OF_SIGNAL.items():
+        signal = signal_by_name()[name]
+        when = f"WHEN {code} = {_literal(signal.code)}"
+        usable = f"{value_code if signal.coded else value} IN ({', '.join(map(_literal, source.only))})"
+        names.append(f"{when} THEN {_literal(source.input)}")
+        if signal.coded:
+            codes.append(f"{when} AND {usable} THEN {value_code}")
+            continue
+        number = value if source.above is None else f"CAST({value} > {source.above}D AS DOUBLE)"
+        numbers.append(f"{when} AND {usable if source.only else finite} THEN {number}")
+    return tuple(f"CASE {' '.join(arms)} END" for arms in (names, numbers, codes))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Codes, units and ranges, read from the reviewable CSV files beside this module: the one place that reads them.
 
-Signals are LOINC codes with a UCUM unit and the plausible range that is kept; unit texts map to a UCUM unit by
-``value * scale + offset``; sources say whether their clock may be compared with ours.
+Signals are LOINC codes (one of our own where LOINC has none) with a UCUM unit and the plausible range that is kept;
+unit texts map to a UCUM unit by ``value * scale + offset``; sources say whether their clock may be compared with ours.
 """
 
 import csv
@@ -19,7 +19,7 @@ CONSCIOUSNESS = ("A", "C", "V", "P", "U")
 
 @dataclass(frozen=True)
 class Signal:
-    """A kind of observation: LOINC code, UCUM unit, and the open or closed bounds of what is plausible."""
+    """A kind of observation: code, UCUM unit, and the open or closed bounds of what is plausible."""
 
     code: str
     name: str
@@ -89,7 +89,7 @@ def signal_by_name() -> dict[str, Signal]:
 
 @cache
 def signal_by_code() -> dict[str, Signal]:
-    """Signals by LOINC code."""
+    """Signals by code."""
     return {signal.code: signal for signal in signals()}
 
 

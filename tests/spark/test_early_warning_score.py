@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from lakehouse.scores import SCORES, Bands, Outside, Score, score
+from lakehouse.scores import INPUT_OF_SIGNAL, SCORES, Bands, Outside, Score, input_of, input_sql, score
 from lakehouse.transforms.early_warning_score import scored
+from lakehouse.vocabulary import CONSCIOUSNESS, signals
 
 TYPES = {"consciousness": "STRING", "on_oxygen": "BOOLEAN"}
 CODED = {"consciousness": ("A", "C", "U", None), "on_oxygen": (True, False, None), "spo2_scale": (1.0, 2.0, None)}
@@ -55,3 +56,23 @@ def test_an_input_that_the_rows_do_not_have_is_missing(frame):
     assert (row.total, row.total_min, row.total_max, row.risk) == (None, 0, 14, None)
     assert (known.total_min, known.total_max) == (0, 14)
     assert row.parts.asDict() == dict(known.parts)
+
+
+def test_spark_and_python_take_the_same_inputs_from_every_signal(frame):
+    numbers = (0.0, 0.5, 1.0, 1.5, 2.0, 15.0, 20.99, 21.0, 21.01, 40.0, math.nan, math.inf, -math.inf, None)
+    values = [(number, None) for number in numbers] + [(None, code) for code in (*CONSCIOUSNESS, "B", "a")]
+    cases = [(signal, *value) for signal in signals() for value in values]
+    rows = frame(
+        [(n, case[0].code, *case[1:]) for n, case in enumerate(cases)], "n INT, code STRING, v DOUBLE, c STRING"
+    )
+
+    taken = rows.orderBy("n").selectExpr(*input_sql("code", "v", "c")).collect()
+
+    def as_python(name, number, code):
+        if (number, code) == (None, None):
+            return None
+        return name, (bool(number) if name == "on_oxygen" else number) if code is None else code
+
+    expected = [input_of(signal.name, number, code) for signal, number, code in cases]
+    assert [as_python(*row) for row in taken] == expected
+    assert {found[0] for found in expected if found} == {source.input for source in INPUT_OF_SIGNAL.values()}

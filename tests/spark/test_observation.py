@@ -150,13 +150,14 @@ def test_what_monitors_send_for_no_reading_is_no_value_and_zero_only_where_zero_
         observe(*(encoded(one) for one in sent)).orderBy("offset").select("code", "source_value", "failed_constraints")
     )
 
-    # No monitor means "no reading" by a zero of these; an oxygen flow of zero is a value.
-    impossible = {"8310-5", "3150-6", "9269-2", "2339-0"}
+    # No monitor means "no reading" by a zero of these; an oxygen flow of zero and a count of no cells are values.
+    impossible = {"8310-5", "3150-6", "9269-2", "2339-0", "2019-8", "wardhouse-spo2-scale"}
+    values = {"3151-8", "6690-2", "26508-2"}
 
     def expected(code: str, value: float) -> list[str]:
         if value != 0:
             return ["sensor_disconnected"]
-        return {"3151-8": []}.get(code, ["out_of_range" if code in impossible else "sensor_disconnected"])
+        return [] if code in values else ["out_of_range" if code in impossible else "sensor_disconnected"]
 
     assert [tuple(row) for row in rows.collect()] == [
         (one["code"], one["value"], expected(one["code"], one["value"])) for one in sent

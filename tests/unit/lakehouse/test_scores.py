@@ -3,11 +3,13 @@
 import csv
 import itertools
 import math
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from lakehouse.scores import NEWS2, QSOFA, SCORES, SIRS, Scored, score
+from lakehouse.scores import INPUT_OF_SIGNAL, NEWS2, QSOFA, SCORES, SIRS, STALE_AFTER, Scored, input_of, score
+from lakehouse.vocabulary import signal_by_name
 
 WELL = {
     "respiratory_rate": 16,
@@ -172,10 +174,49 @@ def test_the_least_and_the_most_are_those_over_everything_that_is_missing(missin
             assert {one.risk for one in filled} == {found.risk}
 
 
-def test_every_input_is_a_signal_or_explained() -> None:
-    from lakehouse.vocabulary import signals
+NAMED = {name for definition in SCORES.values() for name in definition.inputs}
 
-    named = {name for definition in SCORES.values() for name in definition.inputs}
-    assert named - {signal.name for signal in signals()} == {
-        "spo2_scale", "on_oxygen", "paco2", "wbc", "bands_percent"
-    }  # fmt: skip
+
+def test_every_input_has_a_staleness_limit_and_a_signal_that_gives_it() -> None:
+    assert set(STALE_AFTER) == {source.input for source in INPUT_OF_SIGNAL.values()} == NAMED
+    assert set(INPUT_OF_SIGNAL) <= set(signal_by_name())
+    assert NAMED - set(signal_by_name()) == {"on_oxygen"}
+    assert all(limit > timedelta(0) for limit in STALE_AFTER.values())
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "code", "expected"),
+    [
+        ("heart_rate", 72.0, None, ("heart_rate", 72.0)),
+        ("respiratory_rate", 16, None, ("respiratory_rate", 16)),
+        ("spo2", 97.0, None, ("spo2", 97.0)),
+        ("oxygen_saturation", 96.0, None, ("spo2", 96.0)),
+        ("systolic_bp", 120.0, None, ("systolic_bp", 120.0)),
+        ("temperature", 37.1, None, ("temperature", 37.1)),
+        ("consciousness", None, "V", ("consciousness", "V")),
+        ("gcs", 15.0, None, ("gcs", 15.0)),
+        ("paco2", 31.0, None, ("paco2", 31.0)),
+        ("wbc", 0.0, None, ("wbc", 0.0)),
+        ("bands_percent", 11.0, None, ("bands_percent", 11.0)),
+        ("spo2_scale", 2.0, None, ("spo2_scale", 2.0)),
+        ("fio2", 21.0, None, ("on_oxygen", False)),
+        ("fio2", 21.01, None, ("on_oxygen", True)),
+        ("oxygen_flow", 0.0, None, ("on_oxygen", False)),
+        ("oxygen_flow", 0.5, None, ("on_oxygen", True)),
+        # What gives no input, or none that can be used.
+        ("glucose", 90.0, None, None),
+        ("pulse_rate", 72.0, None, None),
+        ("no_such_signal", 1.0, None, None),
+        ("heart_rate", None, None, None),
+        ("heart_rate", math.nan, None, None),
+        ("fio2", math.inf, None, None),
+        ("fio2", None, None, None),
+        ("spo2_scale", 1.5, None, None),
+        ("consciousness", None, "B", None),
+        ("consciousness", None, None, None),
+        ("consciousness", 1.0, None, None),
+        ("heart_rate", None, "A", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_signal_is_a_value_of_an_input(signal, value, code, expected) -> None:
+    assert input_of(signal, value, code) == expected

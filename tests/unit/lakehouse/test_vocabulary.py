@@ -23,6 +23,10 @@ def test_the_signals_are_those_of_the_clinical_reference():
         ("67775-7", "consciousness", None),
         ("9269-2", "gcs", "{score}"),
         ("2339-0", "glucose", "mg/dL"),
+        ("2019-8", "paco2", "mm[Hg]"),
+        ("6690-2", "wbc", "10*3/uL"),
+        ("26508-2", "bands_percent", "%"),
+        ("wardhouse-spo2-scale", "spo2_scale", "{scale}"),
     ]
 
 
