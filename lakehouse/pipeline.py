@@ -78,6 +78,18 @@ OBSERVATION = Flow(
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )
+EARLY_WARNING_SCORE = Flow(
+    name="early_warning_score",
+    reads=("silver.observation",),
+    writes=("gold.score_input", "gold.early_warning_score"),
+    build="streaming.early_warning_score:start",
+    application="lakehouse",
+    owner="data-engineering",
+    # A score is taken once a minute: a batch more often would only derive the same minute again.
+    trigger=timedelta(seconds=60),
+    checkpoint=True,
+    freshness=timedelta(minutes=5),
+)
 ALERT_EVENT = Flow(
     name="alert_event",
     reads=("alerts",),
@@ -97,6 +109,8 @@ DATA_QUALITY = Flow(
         "silver.observation_quarantine",
         "silver.dead_letter",
         "gold.vital_sign_minute",
+        "gold.score_input",
+        "gold.early_warning_score",
         "gold.alert_event",
     ),
     writes=("quality.validation_result",),
@@ -116,7 +130,16 @@ COHORTS = Flow(
     trigger=timedelta(days=1),
     freshness=timedelta(days=2),
 )
-FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY, COHORTS)
+FLOWS = (
+    ALERT_LIMITS,
+    ALERT_ROUTER,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    EARLY_WARNING_SCORE,
+    ALERT_EVENT,
+    DATA_QUALITY,
+    COHORTS,
+)
 
 
 _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit")

@@ -123,6 +123,8 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                 "assets": [
                     "bronze.device_message",
                     "gold.alert_event",
+                    "gold.early_warning_score",
+                    "gold.score_input",
                     "gold.vital_sign_minute",
                     "silver.dead_letter",
                     "silver.observation",
