@@ -68,8 +68,9 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
             return
         with ExitStack() as stack:
             hold = _holder(stack)
-            changed = hold(_changed(batch, minutes, config, hold))
-            _land_inputs(changed, minutes, config, identities("score_input", batch_id), hold)
+            kept = hold(_inputs_in(batch.sparkSession, minutes, config))
+            changed = hold(_changed(batch, kept, minutes, config, hold))
+            _land_inputs(changed, kept, minutes, config, identities("score_input", batch_id))
             _land_scores(changed, recent, config, identities("early_warning_score", batch_id), hold)
 
     return write
@@ -91,7 +92,9 @@ def _minutes(batch: "DataFrame") -> tuple[datetime, ...]:
     return tuple(sorted(_instant(row["minute"]) for row in batch.select(minute).distinct().collect()))
 
 
-def _changed(batch: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, hold: Hold) -> "DataFrame":
+def _changed(
+    batch: "DataFrame", kept: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, hold: Hold
+) -> "DataFrame":
     """Each touched key of gold.score_input with its last usable value from now on, NULL where it has none left.
 
     Of an observation that silver has in one version only, nothing can be said but that it counts: the later of it and
@@ -99,9 +102,9 @@ def _changed(batch: "DataFrame", minutes: tuple[datetime, ...], config: StreamCo
     """
     from pyspark.sql import functions as F  # noqa: N812
 
-    spark = batch.sparkSession
-    silver = delta.read(spark, config.data.table(OBSERVATION)).where(delta.within("observed_at", minutes, _MINUTE))
-    kept = _inputs_in(spark, minutes, config)
+    silver = delta.read(batch.sparkSession, config.data.table(OBSERVATION)).where(
+        delta.within("observed_at", minutes, _MINUTE)
+    )
     hashed = F.xxhash64("observation_id").alias("hash")
     several = hold(silver.select(hashed).groupBy("hash").count().where("count > 1").select("hash"))
     if several.isEmpty():
@@ -119,12 +122,13 @@ def _changed(batch: "DataFrame", minutes: tuple[datetime, ...], config: StreamCo
 
 
 def _inputs_in(spark: "SparkSession", minutes: tuple[datetime, ...], config: StreamConfig) -> "DataFrame":
+    """What gold.score_input has of these minutes, and at times more."""
     rows = delta.read(spark, config.data.table(SCORE_INPUT)).where(delta.within("minute", minutes, _MINUTE))
     return rows.select(*_INPUT_COLUMNS)
 
 
 def _land_inputs(
-    changed: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, write: Write, hold: Hold
+    changed: "DataFrame", kept: "DataFrame", minutes: tuple[datetime, ...], config: StreamConfig, write: Write
 ) -> None:
     """Put what changed into gold.score_input."""
     path = config.data.table(SCORE_INPUT)
@@ -133,7 +137,7 @@ def _land_inputs(
         gone = "s.observed_at IS NULL"
         delta.replace_keys(score_input.unpacked(changed), SCORE_INPUT, path, write, gone=gone, within=near)
         return
-    others = hold(_inputs_in(changed.sparkSession, minutes, config).join(changed.select(*KEY), list(KEY), "left_anti"))
+    others = kept.join(changed.select(*KEY), list(KEY), "left_anti")
     rows = score_input.unpacked(changed).where("observed_at IS NOT NULL").unionByName(others)
     delta.replace_where(_apart(rows), path, delta.within("minute", minutes, _MINUTE), write)
 

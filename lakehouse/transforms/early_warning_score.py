@@ -5,7 +5,8 @@ one of its inputs arrived, at the instant of the newest of them, from the last v
 that instant. Missing data: what is missing or stale leaves its part open between the least and the most it can be.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lakehouse.scores import (
@@ -25,42 +26,71 @@ if TYPE_CHECKING:
 _ENDS = ("low", "high")
 
 
-def scored(rows: "DataFrame", definition: Definition, columns: Mapping[str, str]) -> "DataFrame":
-    """The rows with ``total``, ``total_min``, ``total_max``, ``risk`` and ``parts`` (a struct of points by part).
+@dataclass(frozen=True)
+class Steps:
+    """A score as Spark expressions in three steps, each on top of the one before; ``found`` has one by result column.
 
-    ``columns`` has an expression for each input that the rows have: numbers, codes as text, truths as BOOLEAN.
+    Steps, since Spark would else put a whole expression wherever it is used, which it still does with the fields of a
+    struct: so each is a column by itself.
     """
+
+    ranges: tuple[str, ...]
+    sums: tuple[str, ...]
+    found: Mapping[str, str]
+
+
+def steps(definition: Definition, columns: Mapping[str, str], prefix: str = "") -> Steps:
+    """The steps of a score over ``columns`` (as :func:`scored`); what they add carries ``prefix``."""
     known = dict(columns)
     for name, value in definition.defaults:
         known[name] = f"coalesce({columns[name]}, {value})" if name in columns else str(value)
     names = [part.name for part in definition.parts]
     ends = {part.name: range_sql(part, known) for part in definition.parts}
-    # Columns by themselves, not structs: Spark would put the whole expression wherever a field of a struct is used.
-    ranges = (
-        f"{end} AS `{which}_{name}`" for name, pair in ends.items() for which, end in zip(_ENDS, pair, strict=True)
+    low, high = ([f"`{prefix}{which}_{name}`" for name in names] for which in _ENDS)
+    points = {name: f"`{prefix}points_{name}`" for name in names}
+    single, least, most = definition.single_points or 0, f"`{prefix}total_min`", f"`{prefix}total_max`"
+    risks = [
+        risk_sql(definition, total, f"`{prefix}single_{which}`")
+        for which, total in zip(_ENDS, (least, most), strict=True)
+    ]
+    parts = (f"'{name}', {own}" for name, own in points.items())
+    return Steps(
+        ranges=tuple(
+            f"{end} AS `{prefix}{which}_{name}`"
+            for name, pair in ends.items()
+            for which, end in zip(_ENDS, pair, strict=True)
+        ),
+        sums=(
+            f"{' + '.join(low)} AS {least}",
+            f"{' + '.join(high)} AS {most}",
+            *(
+                f"{' OR '.join(f'{end} = {single}' for end in ends_of)} AS `{prefix}single_{which}`"
+                for which, ends_of in zip(_ENDS, (low, high), strict=True)
+            ),
+            *(
+                f"CASE WHEN {a} = {b} THEN {a} END AS {own}"
+                for a, b, own in zip(low, high, points.values(), strict=True)
+            ),
+        ),
+        found={
+            "total": f"CASE WHEN {least} = {most} THEN {least} END",
+            "total_min": least,
+            "total_max": most,
+            "risk": f"CASE WHEN ({risks[0]}) = ({risks[1]}) THEN {risks[0]} END",
+            "parts": f"named_struct({', '.join(parts)})",
+        },
     )
-    low, high = (" + ".join(f"`{which}_{name}`" for name in names) for which in _ENDS)
-    single_low, single_high = (
-        " OR ".join(f"`{which}_{name}` = {definition.single_points or 0}" for name in names) for which in _ENDS
-    )
-    kept = tuple(f"`{name}`" for name in rows.columns)
-    points = tuple(f"CASE WHEN `low_{n}` = `high_{n}` THEN `low_{n}` END AS `points_{n}`" for n in names)
-    sums = (
-        f"{low} AS total_min",
-        f"{high} AS total_max",
-        f"{single_low} AS single_low",
-        f"{single_high} AS single_high",
-    )
-    least, most = risk_sql(definition, "total_min", "single_low"), risk_sql(definition, "total_max", "single_high")
-    parts = ", ".join(f"'{n}', `points_{n}`" for n in names)
-    found = (
-        "CASE WHEN total_min = total_max THEN total_min END AS total",
-        "total_min",
-        "total_max",
-        f"CASE WHEN ({least}) = ({most}) THEN {least} END AS risk",
-        f"named_struct({parts}) AS parts",
-    )
-    return rows.selectExpr("*", *ranges).selectExpr(*kept, *points, *sums).selectExpr(*kept, *found)
+
+
+def scored(rows: "DataFrame", definition: Definition, columns: Mapping[str, str]) -> "DataFrame":
+    """The rows with ``total``, ``total_min``, ``total_max``, ``risk`` and ``parts`` (a struct of points by part).
+
+    ``columns`` has an expression for each input that the rows have: numbers, codes as text, truths as BOOLEAN.
+    """
+    made = steps(definition, columns, "score_")
+    found = (f"{sql} AS {name}" for name, sql in made.found.items())
+    kept = (f"`{name}`" for name in rows.columns)
+    return rows.selectExpr("*", *made.ranges).selectExpr("*", *made.sums).selectExpr(*kept, *found)
 
 
 _SPAN = ("patient_id", "start", "end")
@@ -115,48 +145,48 @@ def _as_of(inputs: "DataFrame") -> "DataFrame":
 
 
 def _taken(minutes: "DataFrame") -> "DataFrame":
-    """A row for each score that is taken in a minute."""
-    kept = (*_SPAN, "minute")
-    for name, definition in SCORES.items():
-        minutes = _with_score(minutes, name, definition)
-    return minutes.selectExpr(*kept, f"inline(array_compact(array({', '.join(f'score_{name}' for name in SCORES)})))")
+    """A row for each score that is taken in a minute. All scores go step by step together: each step costs planning."""
+    instants = [
+        f"greatest({', '.join(f'new_{n}.observed_at' for n in definition.inputs)}) AS {name}_at"
+        for name, definition in SCORES.items()
+    ]
+    current = [f"{_current(n, name)} AS {name}_{n}" for name, of in SCORES.items() for n in of.inputs]
+    made = {
+        name: steps(definition, {n: _value(n, f"{name}_{n}") for n in definition.inputs}, f"{name}_")
+        for name, definition in SCORES.items()
+    }
+    ranges = (sql for one in made.values() for sql in one.ranges)
+    sums = (sql for one in made.values() for sql in one.sums)
+    rows = ", ".join(_row(name, definition, made[name]) for name, definition in SCORES.items())
+    known = minutes.selectExpr("*", *instants).selectExpr("*", *current)
+    summed = known.selectExpr("*", *ranges).selectExpr("*", *sums)
+    return summed.selectExpr(*_SPAN, "minute", f"inline(array_compact(array({rows})))")
 
 
-def _with_score(minutes: "DataFrame", name: Score, definition: Definition) -> "DataFrame":
-    """The minutes with a score as a struct ``score_NAME``, NULL where none of its inputs arrived."""
-    newest = ", ".join(f"new_{n}.observed_at" for n in definition.inputs)
-    at = minutes.selectExpr("*", f"greatest({newest}) AS at")
-    current = at.selectExpr("*", *(f"{_current(n)} AS now_{n}" for n in definition.inputs))
-    known = scored(current, definition, {n: _value(n) for n in definition.inputs})
-    parts = ", ".join(f"'{n}', {points}" for n, points in _points(definition))
-    used = ", ".join(f"now_{n}" for n in definition.inputs)
-    row = (
-        f"'score', '{name}', 'observed_at', at, 'total', total, 'total_min', total_min, 'total_max', total_max,"
-        f" 'risk', risk, 'parts', named_struct({parts}), 'inputs', array_compact(array({used}))"
-    )
-    found = f"CASE WHEN at IS NOT NULL THEN named_struct({row}) END AS score_{name}"
-    return known.selectExpr(*(f"`{column}`" for column in minutes.columns), found)
-
-
-def _points(definition: Definition) -> Iterator[tuple[str, str]]:
+def _row(name: Score, definition: Definition, made: Steps) -> str:
+    """The row of a score as a struct, NULL where none of its inputs arrived."""
     own = {part.name for part in definition.parts}
-    return ((name, f"parts.{name}" if name in own else "CAST(NULL AS INT)") for name in PARTS)
+    parts = ", ".join(f"'{n}', {f'`{name}_points_{n}`' if n in own else 'CAST(NULL AS INT)'}" for n in PARTS)
+    inputs = f"array_compact(array({', '.join(f'{name}_{n}' for n in definition.inputs)}))"
+    fields = {**made.found, "parts": f"named_struct({parts})", "inputs": inputs}
+    row = ", ".join(f"'{field}', {sql}" for field, sql in fields.items())
+    return f"CASE WHEN {name}_at IS NOT NULL THEN named_struct('score', '{name}', 'observed_at', {name}_at, {row}) END"
 
 
-def _current(name: str) -> str:
-    """The input's last value as an element of ``inputs``, NULL where there is none or it is stale at ``at``."""
+def _current(name: str, score: Score) -> str:
+    """The input's last value as an element of ``inputs``, NULL where there is none or it is stale for the score."""
     seconds = int(STALE_AFTER[name].total_seconds())
     fields = ", ".join(
         f"'{field}', {name}.{field}" for field in ("value", "value_code", "observed_at", "observation_id")
     )
     return (
-        f"CASE WHEN {name}.observed_at >= at - INTERVAL {seconds} SECONDS"
+        f"CASE WHEN {name}.observed_at >= {score}_at - INTERVAL {seconds} SECONDS"
         f" THEN named_struct('input', '{name}', {fields}) END"
     )
 
 
-def _value(name: str) -> str:
+def _value(name: str, current: str) -> str:
     """The value as the score's own rules take it."""
     if name == "consciousness":
-        return f"now_{name}.value_code"
-    return f"(now_{name}.value = 1D)" if name == "on_oxygen" else f"now_{name}.value"
+        return f"{current}.value_code"
+    return f"({current}.value = 1D)" if name == "on_oxygen" else f"{current}.value"
