@@ -27,6 +27,8 @@ _INSTANT = {
     "silver.observation_quarantine": "received_at",
     "silver.dead_letter": "received_at",
     "gold.vital_sign_minute": "minute",
+    "gold.score_input": "minute",
+    "gold.early_warning_score": "observed_at",
     "gold.alert_event": "emitted_at",
     "gold.alert_notification": "emitted_at",
     "gold.alert_delivery": "emitted_at",

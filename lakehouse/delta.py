@@ -1,6 +1,6 @@
 """The only Delta IO: creating declared tables and the few ways in which flows write them, each safe to repeat."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,8 @@ from lakehouse.table import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+Range = tuple[datetime, datetime]
 
 _APP_ID = "spark.databricks.delta.write.txnAppId"
 _VERSION = "spark.databricks.delta.write.txnVersion"
@@ -135,19 +137,32 @@ def within(column: str, instants: Iterable[datetime], step: timedelta, most: int
     A list of ranges, since one late value would stretch a single one over the whole table. When there are more than
     ``most``, the narrowest gaps are closed: the condition may then hold for more, never for less.
     """
-    ranges: list[tuple[datetime, datetime]] = []
-    for start in sorted(set(instants)):
-        if ranges and start <= ranges[-1][1]:
-            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], start + step))
-        else:
-            ranges.append((start, start + step))
+    return between(column, merged((start, start + step) for start in instants), most)
+
+
+def between(column: str, ranges: Sequence[Range], most: int = 100, *, until: str | None = None) -> str:
+    """A condition that holds for every instant of these merged ranges, each without its end; else as :func:`within`.
+
+    With ``until``, rows that stand for the span from ``until`` to ``column`` are held against the ranges.
+    """
     if len(ranges) > most:
         ranges = _closed(ranges, most)
-    arms = [f"({column} >= {_timestamp(low)} AND {column} < {_timestamp(high)})" for low, high in ranges]
+    arms = [f"({column} >= {_timestamp(low)} AND {until or column} < {_timestamp(high)})" for low, high in ranges]
     return " OR ".join(arms) or "false"
 
 
-def _closed(ranges: list[tuple[datetime, datetime]], most: int) -> list[tuple[datetime, datetime]]:
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same ranges in order, those that meet or overlap as one."""
+    found: list[Range] = []
+    for low, high in sorted(set(ranges)):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
+    return found
+
+
+def _closed(ranges: Sequence[Range], most: int) -> list[Range]:
     gaps = sorted(range(1, len(ranges)), key=lambda i: ranges[i][0] - ranges[i - 1][1], reverse=True)
     cuts = [0, *sorted(gaps[: most - 1]), len(ranges)]
     return [(ranges[low][0], ranges[high - 1][1]) for low, high in pairwise(cuts)]

@@ -87,6 +87,18 @@ OBSERVATION = Flow(
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )
+EARLY_WARNING_SCORE = Flow(
+    name="early_warning_score",
+    reads=("silver.observation",),
+    writes=("gold.score_input", "gold.early_warning_score"),
+    build="streaming.early_warning_score:start",
+    application="lakehouse",
+    owner="data-engineering",
+    # What a ward acts on is the router's score, at once. This one is for research, and a batch costs most by its number.
+    trigger=timedelta(minutes=5),
+    checkpoint=True,
+    freshness=timedelta(minutes=15),
+)
 ALERT_EVENT = Flow(
     name="alert_event",
     reads=("alerts",),
@@ -117,6 +129,8 @@ DATA_QUALITY = Flow(
         "silver.observation_quarantine",
         "silver.dead_letter",
         "gold.vital_sign_minute",
+        "gold.score_input",
+        "gold.early_warning_score",
         "gold.alert_event",
         "gold.alert",
         "gold.alert_notification",
@@ -145,6 +159,7 @@ FLOWS = (
     ALERT_NOTIFY,
     DEVICE_MESSAGE,
     OBSERVATION,
+    EARLY_WARNING_SCORE,
     ALERT_EVENT,
     ALERT_NOTIFICATION,
     DATA_QUALITY,

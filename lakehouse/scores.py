@@ -239,6 +239,22 @@ table) and stands until then. Laboratory values are taken once a day. The SpO2 s
 which holds until it is replaced; 90 days bound how far back it is looked for.
 """
 
+RESTATED_AFTER = timedelta(hours=6)
+"""A row that says what the one before it says is left out, unless that one is older than this: a score that nobody has
+confirmed for so long is news again. It also bounds how far back the row before is looked for."""
+
+PARTS = tuple(dict.fromkeys(part.name for definition in SCORES.values() for part in definition.parts))
+"""Every part of a score, by name."""
+RISKS = tuple(
+    dict.fromkeys(
+        risk
+        for definition in SCORES.values()
+        for risk in (*(name for _, name in definition.risks), definition.single_risk)
+        if risk
+    )
+)
+"""Every risk of a score."""
+
 
 @dataclass(frozen=True)
 class Source:

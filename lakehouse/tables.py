@@ -5,6 +5,7 @@ Times: ``observed_at`` is the device's, ``received_at`` the broker's, ``recorded
 
 from datetime import timedelta
 
+from lakehouse.scores import PARTS, RISKS, SCORES, STALE_AFTER
 from lakehouse.table import Column, Constraint, Table
 from lakehouse.vocabulary import CONSCIOUSNESS, NO_VALUE_SENTINELS, Signal, signals, sources
 
@@ -217,6 +218,68 @@ VITAL_SIGN_MINUTE = Table(
     ),
 )
 
+SCORE_INPUT = Table(
+    layer="gold",
+    name="score_input",
+    grain="one input of a score of one patient in one minute: its last value, without those entered in error",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("input", "STRING", "input of a score, such as heart_rate or on_oxygen", nullable=False),
+        Column("minute", "TIMESTAMP", "start of the minute in which the value was observed", nullable=False),
+        Column("observed_at", "TIMESTAMP", "when the device measured", nullable=False),
+        Column("stale_at", "TIMESTAMP", "until when the value counts, where no other replaces it", nullable=False),
+        Column("value", "DOUBLE", "in the vocabulary's unit; 1 or 0 for what is true or false; NULL for a code"),
+        Column("value_code", "STRING", "a coded value"),
+        Column("observation_id", "BINARY", "the observation that it is", nullable=False),
+    ),
+    key=("patient_id", "input", "minute"),
+    cluster_by=("minute", "stale_at"),
+    constraints=(
+        Constraint("unknown_input", f"$input IN ({_texts(tuple(STALE_AFTER))})", "no score has this input"),
+        Constraint("no_value", "($value IS NULL) <> ($value_code IS NULL)", "either a number or a code"),
+        Constraint("not_of_the_minute", "$minute = date_trunc('MINUTE', $observed_at)", "observed in its minute"),
+        Constraint("stale_at_once", "$stale_at > $observed_at", "a value counts for some time"),
+    ),
+)
+
+EARLY_WARNING_SCORE = Table(
+    layer="gold",
+    name="early_warning_score",
+    grain="one patient, score and instant at which it says something new; it stands until the next",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("score", "STRING", "news2, qsofa or sirs", nullable=False),
+        Column("observed_at", "TIMESTAMP", "instant of the newest input that made it", nullable=False),
+        Column("total", "INT", "the score; NULL where a missing or stale input could change it"),
+        Column("total_min", "INT", "the least that it can be", nullable=False),
+        Column("total_max", "INT", "the most that it can be", nullable=False),
+        Column("risk", "STRING", "news2: low, low-medium, medium, high; others: negative, positive; NULL where open"),
+        Column(
+            "parts",
+            f"STRUCT<{', '.join(f'{name}: INT' for name in PARTS)}>",
+            "points by part; NULL where they are not known, and for parts of other scores",
+        ),
+        Column(
+            "inputs",
+            "ARRAY<STRUCT<input: STRING, value: DOUBLE, value_code: STRING, observed_at: TIMESTAMP,"
+            " observation_id: BINARY>>",
+            "what it was made of: each input with its value and the observation that gave it",
+        ),
+    ),
+    key=("patient_id", "score", "observed_at"),
+    cluster_by=("observed_at",),
+    constraints=(
+        Constraint("unknown_score", f"$score IN ({_texts(tuple(SCORES))})", "no such score"),
+        Constraint("unordered_totals", "$total_min >= 0 AND $total_min <= $total_max", "0 <= min <= max"),
+        Constraint(
+            "unfounded_total",
+            "($total IS NULL) = ($total_min < $total_max) AND coalesce($total = $total_min, true)",
+            "there is a total where the least is the most, and nowhere else",
+        ),
+        Constraint("unknown_risk", f"coalesce($risk IN ({_texts(RISKS)}), true)", "not a risk of any score"),
+    ),
+)
+
 READINGS = "ARRAY<STRUCT<code: STRING, value: DOUBLE, value_code: STRING, observed_at: TIMESTAMP, message_id: STRING>>"
 """The readings that an alert rests on."""
 
@@ -394,6 +457,8 @@ TABLES = (
     OBSERVATION_QUARANTINE,
     DEAD_LETTER,
     VITAL_SIGN_MINUTE,
+    SCORE_INPUT,
+    EARLY_WARNING_SCORE,
     ALERT_EVENT,
     ALERT,
     ALERT_NOTIFICATION,

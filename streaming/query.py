@@ -41,11 +41,21 @@ def held(rows: "DataFrame") -> Iterator["DataFrame"]:
     A cached frame keeps its plan, and each step on it would have all of parsing and constraints analysed again: more
     than the work itself for a small batch.
     """
-    kept = rows.localCheckpoint(eager=True)
+    kept = keep(rows)
     try:
         yield kept
     finally:
-        kept._jdf.queryExecution().analyzed().rdd().unpersist(False)
+        release(kept)
+
+
+def keep(rows: "DataFrame") -> "DataFrame":
+    """The rows, as :func:`held`, until :func:`release`."""
+    return rows.localCheckpoint(eager=True)
+
+
+def release(kept: "DataFrame") -> None:
+    """Let go of what :func:`keep` has made."""
+    kept._jdf.queryExecution().analyzed().rdd().unpersist(False)
 
 
 def start(writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: Path | None = None) -> "StreamingQuery":

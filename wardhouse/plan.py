@@ -81,6 +81,8 @@ def _type(given: "DataType") -> str:
     """A column's type under Spark's name, as declarations have it."""
     if isinstance(given.type, str) and given.type in _SPARK_TYPE:
         return _SPARK_TYPE[given.type]
+    if (fields := getattr(given, "fields", None)) is not None:
+        return f"STRUCT<{', '.join(f'{field.name}: {_type(field.type)}' for field in fields)}>"
     element = getattr(given, "element_type", None)
     return f"ARRAY<{_type(element)}>" if element is not None else str(given)
 

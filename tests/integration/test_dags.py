@@ -125,6 +125,8 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     "gold.alert_delivery",
                     "gold.alert_event",
                     "gold.alert_notification",
+                    "gold.early_warning_score",
+                    "gold.score_input",
                     "gold.vital_sign_minute",
                     "silver.dead_letter",
                     "silver.observation",

@@ -65,7 +65,7 @@ def stream_config(tmp_path: Path) -> StreamConfig:
 
 @pytest.fixture(scope="session")
 def empty_tables(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> DataDir:
-    """A data dir with every declared table, empty. Copy it: creating seven tables takes seconds."""
+    """A data dir with every declared table, empty. Copy it: creating them takes seconds."""
     data = DataDir(tmp_path_factory.mktemp("empty") / "ward")
     for table in TABLES:
         delta.create(spark, table, data.table(table))

@@ -10,8 +10,17 @@ from alerting.pack import plausible
 from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.render import failed_constraints, first_fault, schema
+from lakehouse.scores import PARTS
 from lakehouse.table import Table
-from lakehouse.tables import ALERT_DELIVERY, ALERT_EVENT, ALERT_NOTIFICATION, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import (
+    ALERT_DELIVERY,
+    ALERT_EVENT,
+    ALERT_NOTIFICATION,
+    EARLY_WARNING_SCORE,
+    OBSERVATION,
+    SCORE_INPUT,
+    VITAL_SIGN_MINUTE,
+)
 from lakehouse.vocabulary import signals
 from tests.fixtures.vitals import NOW
 
@@ -31,6 +40,18 @@ GOOD = {
         "source_value": 72.0,
     },
     VITAL_SIGN_MINUTE: {"minute": MINUTE, "min": 1.0, "mean": 1.5, "max": 2.0},
+    SCORE_INPUT: {
+        "input": "heart_rate",
+        "minute": MINUTE,
+        "value_code": None,
+        "stale_at": NOW + timedelta(hours=2),
+    },
+    EARLY_WARNING_SCORE: {
+        "score": "news2",
+        "risk": "low",
+        "parts": dict.fromkeys(PARTS),
+        "inputs": [],
+    },
     ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
     ALERT_NOTIFICATION: {"priority": "high", "step": 0},
     ALERT_DELIVERY: {"status": "digested", "attempts": 0},
@@ -53,6 +74,18 @@ BAD = {
         "unordered_statistics": {"mean": 2.1},
         "not_a_minute": {"minute": MINUTE + timedelta(microseconds=1)},
     },
+    SCORE_INPUT: {
+        "unknown_input": {"input": "pulse"},
+        "no_value": {"value": None},
+        "not_of_the_minute": {"minute": MINUTE + timedelta(minutes=1)},
+        "stale_at_once": {"stale_at": NOW},
+    },
+    EARLY_WARNING_SCORE: {
+        "unknown_score": {"score": "news3"},
+        "unordered_totals": {"total": -1, "total_min": -1, "total_max": -1},
+        "unfounded_total": {"total_max": 2},
+        "unknown_risk": {"risk": "dire"},
+    },
     ALERT_EVENT: {
         "negative_sequence": {"sequence": -1},
         "unknown_priority": {"priority": "dire"},
@@ -64,14 +97,11 @@ BAD = {
 
 
 def row(table: Table, **changes: Any) -> tuple[Any, ...]:
-    usual = {column.name: VALUES[column.type] for column in table.columns}
+    usual = {column.name: VALUES.get(column.type) for column in table.columns}
     return tuple((usual | GOOD[table] | changes).values())
 
 
-TABLES = [OBSERVATION, VITAL_SIGN_MINUTE, ALERT_EVENT, ALERT_NOTIFICATION, ALERT_DELIVERY]
-
-
-@pytest.fixture(scope="module", params=TABLES, ids=lambda table: table.full_name)
+@pytest.fixture(scope="module", params=list(GOOD), ids=lambda table: table.full_name)
 def made(request, spark, tmp_path_factory):
     """A declared table with constraints, as Delta has it."""
     path = tmp_path_factory.mktemp("constraints") / request.param.name
