@@ -94,7 +94,7 @@ EARLY_WARNING_SCORE = Flow(
     build="streaming.early_warning_score:start",
     application="lakehouse",
     owner="data-engineering",
-    # What a ward acts on is the router's score, at once. This one is for research, and a batch costs most by its number.
+    # A ward acts on the router's score, at once. This one is for research, and batches cost most by their number.
     trigger=timedelta(minutes=5),
     checkpoint=True,
     freshness=timedelta(minutes=15),
