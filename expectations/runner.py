@@ -28,6 +28,8 @@ _INSTANT = {
     "silver.dead_letter": "received_at",
     "gold.vital_sign_minute": "minute",
     "gold.alert_event": "emitted_at",
+    "gold.alert_notification": "emitted_at",
+    "gold.alert_delivery": "emitted_at",
 }
 """The column that says how recent a row is; a table without one is always checked whole."""
 

@@ -55,6 +55,15 @@ ALERT_ROUTER = Flow(
     owner="ward",
     freshness=timedelta(seconds=1),
 )
+ALERT_NOTIFY = Flow(
+    name="alert_notify",
+    reads=("alert.notification",),
+    writes=("alert.delivery",),
+    build="alerting.notifier:run",
+    application="notify",
+    owner="ward",
+    freshness=timedelta(seconds=10),
+)
 DEVICE_MESSAGE = Flow(
     name="device_message",
     reads=("vitals", "clinical.resource"),
@@ -89,6 +98,17 @@ ALERT_EVENT = Flow(
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )
+ALERT_NOTIFICATION = Flow(
+    name="alert_notification",
+    reads=("alert.notification", "alert.delivery"),
+    writes=("gold.alert_notification", "gold.alert_delivery"),
+    build="streaming.alert_notification:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(seconds=90),
+)
 DATA_QUALITY = Flow(
     name="data_quality",
     reads=(
@@ -99,6 +119,8 @@ DATA_QUALITY = Flow(
         "gold.vital_sign_minute",
         "gold.alert_event",
         "gold.alert",
+        "gold.alert_notification",
+        "gold.alert_delivery",
     ),
     writes=("quality.validation_result",),
     build="expectations.runner:run",
@@ -117,7 +139,17 @@ COHORTS = Flow(
     trigger=timedelta(days=1),
     freshness=timedelta(days=2),
 )
-FLOWS = (ALERT_LIMITS, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, DATA_QUALITY, COHORTS)
+FLOWS = (
+    ALERT_LIMITS,
+    ALERT_ROUTER,
+    ALERT_NOTIFY,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    ALERT_EVENT,
+    ALERT_NOTIFICATION,
+    DATA_QUALITY,
+    COHORTS,
+)
 
 
 _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules")

@@ -315,6 +315,63 @@ ALERT = Table(
     ),
 )
 
+ALERT_NOTIFICATION = Table(
+    layer="gold",
+    name="alert_notification",
+    grain="one decision to tell somebody of a patient's alerts",
+    columns=(
+        Column("notification_id", "STRING", "names the decision", nullable=False),
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("reason", "STRING", "why it was told: raised, escalated, grouped, ...", nullable=False),
+        Column("step", "INT", "step of the escalation, from 0", nullable=False),
+        Column("priority", "STRING", "high, medium or low (IEC 60601-1-8)", nullable=False),
+        Column("channels", "ARRAY<STRING>", "the channels it was for", nullable=False),
+        Column("pack", "STRING", "rule pack, name@version", nullable=False),
+        Column("alert_ids", "ARRAY<STRING>", "the alerts it tells, as in gold.alert_event", nullable=False),
+        Column("sequences", "ARRAY<INT>", "the transition of each of them that it tells", nullable=False),
+        Column("location_unit", "STRING", "care unit"),
+        Column("location_bed", "STRING", "bed"),
+        Column("message_received_at", "TIMESTAMP", "when the broker had the message behind it"),
+        Column("decided_at", "TIMESTAMP", "when it was decided", nullable=False),
+        Column("emitted_at", "TIMESTAMP", "when the broker had the decision", nullable=False),
+    ),
+    key=("notification_id",),
+    cluster_by=("emitted_at",),
+    constraints=(
+        Constraint("negative_step", "$step >= 0", "steps count from 0"),
+        Constraint("unknown_priority", "$priority IN ('high', 'medium', 'low')", "not an IEC 60601-1-8 priority"),
+    ),
+)
+
+DELIVERY_STATUSES = ("delivered", "undeliverable", "digested", "unconfigured")
+"""How a notification may end on a channel."""
+
+ALERT_DELIVERY = Table(
+    layer="gold",
+    name="alert_delivery",
+    grain="one notification on one channel: how that ended",
+    columns=(
+        Column("notification_id", "STRING", "the decision, as in gold.alert_notification", nullable=False),
+        Column("channel", "STRING", "the channel", nullable=False),
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column(
+            "status", "STRING", "delivered, digested (told in a digest), undeliverable, unconfigured", nullable=False
+        ),
+        Column("attempts", "INT", "how often it was tried", nullable=False),
+        Column("error", "STRING", "what was answered last, without secrets"),
+        Column("digest_id", "STRING", "the digest it was told in"),
+        Column("alert_ids", "ARRAY<STRING>", "the alerts it tells", nullable=False),
+        Column("ended_at", "TIMESTAMP", "when that was known", nullable=False),
+        Column("emitted_at", "TIMESTAMP", "when the broker had the record", nullable=False),
+    ),
+    key=("notification_id", "channel"),
+    cluster_by=("emitted_at",),
+    constraints=(
+        Constraint("negative_attempts", "$attempts >= 0", "attempts are counted"),
+        Constraint("unknown_status", f"$status IN ({_texts(DELIVERY_STATUSES)})", "not a way in which a delivery ends"),
+    ),
+)
+
 VALIDATION_RESULT = Table(
     layer="quality",
     name="validation_result",
@@ -339,5 +396,7 @@ TABLES = (
     VITAL_SIGN_MINUTE,
     ALERT_EVENT,
     ALERT,
+    ALERT_NOTIFICATION,
+    ALERT_DELIVERY,
     VALIDATION_RESULT,
 )

@@ -14,6 +14,7 @@ from wardhouse.commands import (
     docs,
     gateway,
     limits,
+    notify,
     plan,
     quality,
     replay,
@@ -49,6 +50,7 @@ app.command("apply", rich_help_panel=_WHOLE)(plan.apply)
 app.command("broker", rich_help_panel=_COMPONENTS)(broker.broker)
 app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
 app.command("router", rich_help_panel=_COMPONENTS)(router.router)
+app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     topic_names: dict[str, str] = {}
     """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""
 
+    channels: Path | None = None
+    """Channels file of ``ward notify``; without one nobody is told of alerts outside this stack."""
+
     @field_validator("jars")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

@@ -17,10 +17,11 @@ import orjson
 from alerting.router import GROUP
 from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import ALERT_EVENT, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
+from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
 from lakehouse.progress import Record
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
-from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, TOPICS, VITALS
+from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, TOPICS, VITALS
+from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
 from wardhouse.broker import bootstrap_servers
 from wardhouse.component import State, states
 from wardhouse.errors import Failure
@@ -183,7 +184,9 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
     Records of Kafka, but for ``observation``, where it is versions of bronze. A flow that has it all is not in it.
     """
     names = settings.topics()
-    bronze, silver, events = (position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT))
+    bronze, silver, events, told = (
+        position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, ALERT_NOTIFICATION)
+    )
     found = {
         DEVICE_MESSAGE.name: _missing(
             ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name
@@ -195,6 +198,9 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
             if place[0] == names[ALERT_EVALUATIONS.name]
         ),
         ALERT_EVENT.name: _missing(ends, events.kafka() if events else {}, names, ALERTS.name),
+        ALERT_NOTIFICATION.name: _missing(
+            ends, told.kafka() if told else {}, names, NOTIFICATIONS.name, ALERT_DELIVERY.name
+        ),
     }
     return {flow: count for flow, count in found.items() if count}
 

@@ -61,6 +61,8 @@ class Options:
     gateway: bool = False
     dashboard: bool = False
     airflow: bool = False
+    channels: str | None = None
+    """Channels file of the notifier, which runs where one is given."""
     port: int = DEFAULT_BROKER_PORT
     gateway_port: int = 8000
     report: Path | None = None
@@ -100,6 +102,7 @@ def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
     wanted = (
         (options.gateway, Program("gateway", (*_ward("gateway", data), "--port", str(options.gateway_port)))),
         (options.dashboard, Program("dashboard", (*_ward("dashboard", data), *live))),
+        (options.channels, Program("notify", (*_ward("notify", data), "--channels", str(options.channels)))),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),
     )
     return tuple(program for is_wanted, program in wanted if is_wanted)

@@ -122,7 +122,9 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
             "data_quality": {
                 "assets": [
                     "bronze.device_message",
+                    "gold.alert_delivery",
                     "gold.alert_event",
+                    "gold.alert_notification",
                     "gold.vital_sign_minute",
                     "silver.dead_letter",
                     "silver.observation",

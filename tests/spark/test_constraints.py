@@ -11,12 +11,13 @@ from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.render import failed_constraints, first_fault, schema
 from lakehouse.table import Table
-from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import ALERT_DELIVERY, ALERT_EVENT, ALERT_NOTIFICATION, OBSERVATION, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signals
 from tests.fixtures.vitals import NOW
 
 VALUES: dict[str, Any] = {
     "STRING": "text", "INT": 1, "BIGINT": 1, "DOUBLE": 1.0, "BOOLEAN": False, "BINARY": b"0" * 16, "TIMESTAMP": NOW,
+    "ARRAY<STRING>": ["text"], "ARRAY<INT>": [1],
 }  # fmt: skip
 MINUTE = NOW.replace(second=0)
 
@@ -31,6 +32,8 @@ GOOD = {
     },
     VITAL_SIGN_MINUTE: {"minute": MINUTE, "min": 1.0, "mean": 1.5, "max": 2.0},
     ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
+    ALERT_NOTIFICATION: {"priority": "high", "step": 0},
+    ALERT_DELIVERY: {"status": "digested", "attempts": 0},
 }
 BAD = {
     OBSERVATION: {
@@ -55,6 +58,8 @@ BAD = {
         "unknown_priority": {"priority": "dire"},
         "unknown_category": {"category": "odd"},
     },
+    ALERT_NOTIFICATION: {"negative_step": {"step": -1}, "unknown_priority": {"priority": "dire"}},
+    ALERT_DELIVERY: {"negative_attempts": {"attempts": -1}, "unknown_status": {"status": "lost"}},
 }
 
 
@@ -63,7 +68,10 @@ def row(table: Table, **changes: Any) -> tuple[Any, ...]:
     return tuple((usual | GOOD[table] | changes).values())
 
 
-@pytest.fixture(scope="module", params=[OBSERVATION, VITAL_SIGN_MINUTE, ALERT_EVENT], ids=lambda table: table.full_name)
+TABLES = [OBSERVATION, VITAL_SIGN_MINUTE, ALERT_EVENT, ALERT_NOTIFICATION, ALERT_DELIVERY]
+
+
+@pytest.fixture(scope="module", params=TABLES, ids=lambda table: table.full_name)
 def made(request, spark, tmp_path_factory):
     """A declared table with constraints, as Delta has it."""
     path = tmp_path_factory.mktemp("constraints") / request.param.name

@@ -1,11 +1,13 @@
 """``ward up``: the live pipeline on this machine, in one command."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from wardhouse.commands.notify import ChannelsOption
 from wardhouse.durations import seconds
 from wardhouse.settings import DEFAULT_BROKER_PORT, DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
@@ -38,16 +40,20 @@ def up(
     gateway_port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
     dashboard: Annotated[bool, typer.Option(help="Also the dashboard.")] = False,
     airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
+    channels: ChannelsOption = None,
     broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
 ) -> None:
     """Run everything on this machine, until Ctrl-C or the end of --duration; a second Ctrl-C ends it at once."""
     import orjson
 
+    from alerting.channels import ChannelsError, load
     from wardhouse.errors import Failure, failures
     from wardhouse.signals import stop_on_signals
     from wardhouse.terminal import view
     from wardhouse.up import Options, run
 
+    settings = Settings()
+    file = channels or settings.channels
     options = Options(
         duration_s=seconds(duration) if duration else None,
         patients=patients,
@@ -58,16 +64,20 @@ def up(
         gateway=gateway,
         dashboard=dashboard,
         airflow=airflow,
+        channels=str(file.resolve()) if file else None,
         port=broker_port,
         gateway_port=gateway_port,
         report=report,
         verify=verify,
     )
-    with failures(OSError):
+    with failures(OSError, ChannelsError):
+        if file is not None:
+            # Now, and not when everything else has started.
+            load(file, os.environ)
         if report is not None and not report.absolute().parent.is_dir():
             raise Failure(f"cannot write {report}: its folder does not exist")
         with stop_on_signals() as stop:
-            outcome = run(options, Settings(), data_dir(path), stop, view())
+            outcome = run(options, settings, data_dir(path), stop, view())
         if report is not None and outcome.report is not None:
             report.write_bytes(orjson.dumps(outcome.report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             typer.echo(summary_line(outcome.report))

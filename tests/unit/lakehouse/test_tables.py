@@ -3,7 +3,18 @@ import re
 from lakehouse.message import schema
 from lakehouse.tables import OBSERVATION, OBSERVATION_QUARANTINE, READINGS, STATUSES, TABLES
 
-TYPES = {READINGS, "STRING", "INT", "BIGINT", "DOUBLE", "BOOLEAN", "BINARY", "TIMESTAMP", "ARRAY<STRING>"}
+TYPES = {
+    READINGS,
+    "STRING",
+    "INT",
+    "BIGINT",
+    "DOUBLE",
+    "BOOLEAN",
+    "BINARY",
+    "TIMESTAMP",
+    "ARRAY<STRING>",
+    "ARRAY<INT>",
+}
 
 
 def test_every_table_has_one_name_and_its_layer_is_one_of_the_four():

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import ALERT_EVENT, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION
+from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION
 from wardhouse.settings import Settings
 from wardhouse.status import FlowStatus, FlowTail, Follower, unlanded
 
@@ -104,14 +104,28 @@ def test_what_nobody_has_taken_is_unlanded(data: DataDir) -> None:
         ("clinical.resource", 0): 2,
         ("alert.evaluations", 1): 9,
         ("alerts", 0): 1,
+        ("alert.notification", 1): 2,
+        ("alert.delivery", 0): 3,
     }
-    assert unlanded(Settings(), data, ends, {}) == {DEVICE_MESSAGE.name: 12, ALERT_ROUTER.name: 9, ALERT_EVENT.name: 1}
+    assert unlanded(Settings(), data, ends, {}) == {
+        DEVICE_MESSAGE.name: 12,
+        ALERT_ROUTER.name: 9,
+        ALERT_EVENT.name: 1,
+        ALERT_NOTIFICATION.name: 5,
+    }
 
 
 def test_what_every_flow_has_committed_is_landed(data: DataDir) -> None:
-    ends = {("vitals", 0): 10, ("vitals", 1): 4, ("alert.evaluations", 0): 9, ("alerts", 0): 1}
+    ends = {
+        ("vitals", 0): 10,
+        ("vitals", 1): 4,
+        ("alert.evaluations", 0): 9,
+        ("alerts", 0): 1,
+        ("alert.delivery", 0): 3,
+    }
     committed(data, DEVICE_MESSAGE.name, '{"vitals": {"0": 10, "1": 3}}')
     committed(data, ALERT_EVENT.name, '{"alerts": {"0": 1}}')
+    committed(data, ALERT_NOTIFICATION.name, '{"alert.delivery": {"0": 3}}')
     committed(data, OBSERVATION.name, "-")
     router_at = {("alert.evaluations", 0): 9}
     assert unlanded(Settings(), data, ends, router_at) == {DEVICE_MESSAGE.name: 1}

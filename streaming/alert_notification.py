@@ -1,0 +1,83 @@
+"""Gold: each decision to tell somebody, and how that ended on each channel, from the two topics in one query."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lakehouse import delta, render
+from lakehouse.pipeline import Flow
+from lakehouse.table import Table
+from lakehouse.tables import ALERT_DELIVERY, ALERT_NOTIFICATION
+from lakehouse.topics import ALERT_DELIVERY as DELIVERIES
+from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
+from streaming import kafka, query
+from streaming.config import StreamConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+_NOTIFICATION = {
+    "alert_ids": "record.alerts.alert_id",
+    "sequences": "record.alerts.sequence",
+    "message_received_at": "timestamp_millis(record.message_received_at)",
+    "decided_at": "timestamp_millis(record.at)",
+    "emitted_at": "received_at",
+}
+_DELIVERY = {"ended_at": "timestamp_millis(record.at)", "emitted_at": "received_at"}
+"""Columns that are not a field of the record under their own name."""
+
+_FIELDS = "at BIGINT, message_received_at BIGINT, alerts ARRAY<STRUCT<alert_id: STRING, sequence: INT>>"
+
+
+def notifications(records: "DataFrame") -> "DataFrame":
+    """Records of ``alert.notification`` to gold.alert_notification rows; what is none gives a row without its key."""
+    return _rows(records, ALERT_NOTIFICATION, _NOTIFICATION)
+
+
+def deliveries(records: "DataFrame") -> "DataFrame":
+    """Records of ``alert.delivery`` to gold.alert_delivery rows; what is none gives a row without its key."""
+    return _rows(records, ALERT_DELIVERY, _DELIVERY)
+
+
+def _rows(records: "DataFrame", table: Table, made: dict[str, str], *kept: str) -> "DataFrame":
+    plain = [column for column in table.columns if column.name not in made]
+    schema = render.literal(f"{render.schema(plain)}, {_FIELDS}")
+    parsed = records.selectExpr(f"from_json(CAST(value AS STRING), {schema}) AS record", "received_at", *kept)
+    return parsed.selectExpr(*(f"{made.get(c.name, f'record.{c.name}')} AS {c.name}" for c in table.columns), *kept)
+
+
+def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
+    """Start the flow."""
+    topics = [config.topic(NOTIFICATIONS), config.topic(DELIVERIES)]
+    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000)
+    writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
+    return query.start(writer, flow, config)
+
+
+def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
+    """The function that lands one batch. Either record may come again after a crash: its key is the same."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F  # noqa: N812
+
+    identity = query.identities(config.data, flow)
+
+    def of(records: "DataFrame", topic: str) -> "DataFrame":
+        return records.where(F.col("topic") == topic)
+
+    def write(records: "DataFrame", batch_id: int) -> None:
+        # What is no such record, or breaks a rule of the table, stays in the topic.
+        with query.held(records) as kept:
+            decided = notifications(of(kept, config.topic(NOTIFICATIONS))).where(render.whole(ALERT_NOTIFICATION))
+            if not decided.isEmpty():
+                path, mark = config.data.table(ALERT_NOTIFICATION), identity("alert_notification", batch_id)
+                delta.insert_missing(decided, ALERT_NOTIFICATION, path, mark, first_by=("emitted_at",))
+            rows = _rows(of(kept, config.topic(DELIVERIES)), ALERT_DELIVERY, _DELIVERY, "offset")
+            rows = rows.where(render.whole(ALERT_DELIVERY))
+            if not rows.isEmpty():
+                # A key is in one partition: the highest offset is the last word.
+                nth = F.row_number().over(Window.partitionBy(*ALERT_DELIVERY.key).orderBy(F.desc("offset")))
+                last = rows.withColumn("nth", nth).where("nth = 1").drop("nth", "offset")
+                path, mark = config.data.table(ALERT_DELIVERY), identity("alert_delivery", batch_id)
+                delta.replace_keys(last, ALERT_DELIVERY, path, mark, gone="false")
+
+    return write
