@@ -59,10 +59,7 @@ def test_a_limit_is_described_with_its_units_its_end_and_who_is_told() -> None:
         "  over when at least 92 % for 30 s",
         "  tells nurse; charge-nurse after 2 min without an answer; rapid-response after 5 min without an answer",
         "  why: Below 90 % the dissociation curve is steep, and a small further fall costs much oxygen.",
-        (
-            "  source: Default adult limits of docs/alerting.md. A limit of 88 instead of 90 removed 63 % of SpO2 alarms in"
-            " PMC4891882."
-        ),
+        "  source: " + rule("spo2-low").reference,
     )
 
 
