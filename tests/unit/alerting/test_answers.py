@@ -146,8 +146,8 @@ def test_an_explanation_tells_why_what_who_and_how_it_ended() -> None:
         "who was told",
         "  2026-03-01 12:00:15Z  raised, nurse: delivered 2026-03-01 12:00:17Z, 2 attempts",
         (
-            "  2026-03-01 12:02:16Z  escalated, step 1, charge-nurse, with 1 other alert: NOT delivered: the channels file"
-            " has no such channel (2026-03-01 12:02:16Z)"
+            "  2026-03-01 12:02:16Z  escalated, step 1, charge-nurse, with 1 other alert: NOT delivered: the channels"
+            " file has no such channel (2026-03-01 12:02:16Z)"
         ),
         (
             "  2026-03-01 12:02:16Z  escalated, step 1, doctor, with 1 other alert: NOT delivered, given up"
