@@ -10,11 +10,16 @@ from lakehouse.vocabulary import signal_by_code
 _MEASURES = {"battery": "battery below {:g} %", "clock_skew": "clock off by more than {:g} s"}
 
 
+def aware(at: float) -> datetime:
+    """Epoch milliseconds as an aware instant."""
+    return datetime.fromtimestamp(at / 1000, UTC)
+
+
 def instant(at: datetime | float | None) -> str:
     """An aware instant, or epoch milliseconds, to the second in UTC."""
     if at is None:
         return "unknown"
-    when = at if isinstance(at, datetime) else datetime.fromtimestamp(at / 1000, UTC)
+    when = at if isinstance(at, datetime) else aware(at)
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 

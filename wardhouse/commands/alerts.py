@@ -149,6 +149,36 @@ def explain(
         typer.echo(line)
 
 
+@app.command("why-not")
+def why_nobody_was_told(
+    patient: Annotated[str, typer.Argument(help="Patient id, system/value.")],
+    rule: Annotated[str, typer.Argument(help="Rule id, such as spo2-low: `ward rules show` lists them.")],
+    time: Annotated[str, typer.Argument(help="When, such as 2026-01-31T12:00:00Z.")],
+    rules: Annotated[str | None, typer.Option(help="Rule pack to judge by, if not the one in force.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: kind and lines.")] = False,
+    data: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Say why nobody was told of a rule at a time (or who was): no data, no breach, too short, muted, not delivered."""
+    from datetime import UTC, datetime
+
+    import orjson
+
+    from alerting.pack import PackError
+    from alerting.why_not import Question, why_not
+    from wardhouse.durations import instant
+    from wardhouse.errors import failures
+    from wardhouse.why_not import gather
+
+    question = Question(patient, rule, round(instant(time).timestamp() * 1000))
+    with failures(PackError):
+        answer = why_not(question, gather(Settings(), data_dir(data), question, rules, datetime.now(UTC)))
+    if as_json:
+        typer.echo(orjson.dumps({"kind": answer.kind, "lines": answer.lines}))
+        return
+    for line in answer.lines:
+        typer.echo(line)
+
+
 def _events(data: "DataDir", alert: str) -> list[dict[str, Any]]:
     """The transitions of the one alert whose id begins so. Raises Failure and TableMissingError."""
     from lakehouse.reader import query
