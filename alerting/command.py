@@ -3,8 +3,10 @@
 Each names who and why. Routers read the topic whole: a command that is seen twice changes nothing the second time.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -128,3 +130,28 @@ class Silences:
             if one.mutes(patient_id, rule_id, location_unit, now):
                 return one.command_id
         return None
+
+
+class Sent(NamedTuple):
+    """A command, and when the broker had it (epoch ms)."""
+
+    at: int
+    command: Command
+
+
+def sent(records: Iterable[tuple[bytes | None, int]]) -> list[Sent]:
+    """The commands in records (value, instant). What is none is left out: routers say and count it."""
+    found = []
+    for value, at in records:
+        with suppress(CommandError):
+            found.append(Sent(at, decode(value)))
+    return found
+
+
+def silences_at(now: int, given: Iterable[Sent]) -> Silences:
+    """The silences that hold at an instant after these commands, in their order."""
+    silences = Silences()
+    for at, command in given:
+        if not isinstance(command, Acknowledge):
+            silences = silences.after(command, at)
+    return Silences(tuple(one for one in silences.of if one.until > now))

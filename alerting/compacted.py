@@ -1,9 +1,10 @@
-"""Reading a compacted topic whole: the last record of each key."""
+"""Reading a topic whole, following it, and writing to it: what the commands of people need of Kafka."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
@@ -19,7 +20,7 @@ def from_beginning(topics: Iterable[str], config: Mapping[str, Any]) -> KafkaCon
     """A consumer of every partition of some topics from their beginning, outside any group. Raises KafkaError."""
     consumer = KafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **config)
     consumer.assign(
-        [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
+        [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic) or ()]
     )
     consumer.seek_to_beginning()
     return consumer
@@ -34,27 +35,79 @@ def until_end(consumer: KafkaConsumer, stop: threading.Event) -> Iterator[Any]:
             yield from records
 
 
-def newest(bootstrap_servers: str, topic: str, *, timeout_s: float = 5.0) -> dict[bytes, bytes]:
+class Record(NamedTuple):
+    """A record of a topic; ``at`` is when the broker had it (epoch ms)."""
+
+    key: bytes
+    value: bytes | None
+    at: int
+
+
+class Following:
+    """A topic read from its beginning (or end) on, outside any group. All of it raises TopicError."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, *, from_end: bool = False, timeout_s: float = 5.0) -> None:
+        self._servers = bootstrap_servers
+        config = {
+            "bootstrap_servers": bootstrap_servers.split(","),
+            "bootstrap_timeout_ms": int(timeout_s * 1000),
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
+        with self._answering():
+            self._consumer = from_beginning([topic], config)
+            if from_end:
+                self._consumer.seek_to_end()
+
+    def records(self) -> Iterator[Record]:
+        """The records up to where the topic ends now."""
+        with self._answering():
+            for record in until_end(self._consumer, threading.Event()):
+                yield Record(record.key, record.value, record.timestamp)
+
+    def coming(self, within_s: float) -> Iterator[Record]:
+        """The records that come from then on, for so long."""
+        ends = time.monotonic() + within_s
+        with self._answering():
+            while (left := ends - time.monotonic()) > 0:
+                for records in self._consumer.poll(timeout_ms=min(_POLL_MS, max(1, int(left * 1000)))).values():
+                    yield from (Record(record.key, record.value, record.timestamp) for record in records)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaError as error:
+            raise TopicError(
+                f"no Kafka broker answers at {self._servers}:"
+                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
+            ) from error
+
+
+def whole(bootstrap_servers: str, topic: str) -> list[Record]:
+    """Every record of a topic in the order in which the broker had them. Raises TopicError."""
+    with closing(Following(bootstrap_servers, topic)) as following:
+        return sorted(following.records(), key=lambda record: record.at)
+
+
+def newest(bootstrap_servers: str, topic: str) -> dict[bytes, bytes]:
     """The last value of each key that was not taken back. Raises TopicError."""
-    config = {
-        "bootstrap_servers": bootstrap_servers.split(","),
-        "bootstrap_timeout_ms": int(timeout_s * 1000),
-        "allow_auto_create_topics": False,
-        "metrics_enabled": False,
-    }
+    with closing(Following(bootstrap_servers, topic)) as following:
+        return last_values(following.records())
+
+
+def last_values(records: Iterable[Record]) -> dict[bytes, bytes]:
+    """The last value of each key that was not taken back."""
     found: dict[bytes, bytes] = {}
-    try:
-        with closing(from_beginning([topic], config)) as consumer:
-            for record in until_end(consumer, threading.Event()):
-                if record.value is None:
-                    found.pop(record.key, None)
-                else:
-                    found[record.key] = record.value
-    except KafkaError as error:
-        raise TopicError(
-            f"no Kafka broker answers at {bootstrap_servers}:"
-            " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-        ) from error
+    for record in records:
+        if record.value is None:
+            found.pop(record.key, None)
+        else:
+            found[record.key] = record.value
     return found
 
 

@@ -161,16 +161,22 @@ def _overlap(one: LimitRule, other: LimitRule) -> Iterator[str]:
 
 def load(name: str | Path = "adult") -> Pack:
     """The pack of a name (one that comes with the project) or of a path. Raises PackError."""
+    text, origin = read(name)
+    return parse(text, origin)
+
+
+def read(name: str | Path) -> tuple[str, str]:
+    """The YAML text of a pack, by its name or path, and what errors call it. Raises PackError."""
     path = name if isinstance(name, Path) else Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
-            return parse(path.read_text(encoding="utf-8"), str(path))
+            return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise PackError(f"{path}: cannot be read: {error}") from error
     built_in = resources.files("alerting.rules").joinpath(f"{name}.yaml")
     if not built_in.is_file():
         raise PackError(f"{name}: no such rule pack; known: {', '.join(names())}; or give the path of a .yaml file")
-    return parse(built_in.read_text(encoding="utf-8"), f"alerting/rules/{name}.yaml")
+    return built_in.read_text(encoding="utf-8"), f"alerting/rules/{name}.yaml"
 
 
 def names() -> tuple[str, ...]:

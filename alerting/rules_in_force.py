@@ -4,6 +4,7 @@ The router takes it over at once, the alert flow when it has started anew, withi
 tombstone, the pack counts with which they were started.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
@@ -20,14 +21,32 @@ def encode(text: str, *, at: datetime, by: str | None, reason: str | None) -> by
     return orjson.dumps({name: value for name, value in record.items() if value is not None})
 
 
-def decode(value: bytes | None) -> Pack | None:
-    """The pack in a record, None for a tombstone. Raises PackError."""
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A pack that was applied: when (aware), by whom and why."""
+
+    pack: Pack
+    at: datetime
+    by: str | None = None
+    reason: str | None = None
+
+
+def applied(value: bytes | None) -> Applied | None:
+    """What a record says, None for a tombstone. Raises PackError."""
     if value is None:
         return None
     try:
-        text = orjson.loads(value)["text"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        record = orjson.loads(value)
+        text, at = record["text"], datetime.fromisoformat(record["at"])
+        by, reason = record.get("by"), record.get("reason")
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackError(f"topic alert.rules: not a pack: {error!r}") from error
     if not isinstance(text, str):
         raise PackError(f"topic alert.rules: not a pack: its text is {type(text).__name__}")
-    return parse(text, "topic alert.rules")
+    return Applied(parse(text, "topic alert.rules"), at, by, reason)
+
+
+def decode(value: bytes | None) -> Pack | None:
+    """The pack in a record, None for a tombstone. Raises PackError."""
+    found = applied(value)
+    return found.pack if found is not None else None

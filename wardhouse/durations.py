@@ -1,6 +1,7 @@
 """Times as a person gives them on the command line."""
 
 import re
+from datetime import datetime
 
 import typer
 
@@ -13,3 +14,14 @@ def seconds(text: str) -> float:
     if found is None or float(found[1]) == 0:
         raise typer.BadParameter(f"{text}: give a time such as 60s, 2m or 1h")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def instant(text: str) -> datetime:
+    """An instant as RFC 3339 writes it, 2026-01-31T12:00:00Z. Raises BadParameter."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise typer.BadParameter(f"{text}: give an instant with its offset, such as 2026-01-31T12:00:00Z")
+    return at

@@ -1,19 +1,23 @@
-"""``ward alerts``: what is open, and what was."""
+"""``ward alerts``: what is open, what was and why, and what people do about it."""
 
 import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wardhouse.commands import alert_commands
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping
 
     from lakehouse.datadir import DataDir
 
-app = typer.Typer(help="Alerts.", no_args_is_help=True)
+app = typer.Typer(help="Alerts: what is open, why, who was told; acknowledge and silence.", no_args_is_help=True)
+app.command("ack")(alert_commands.ack)
+app.command("silence")(alert_commands.silence)
+app.command("unsilence")(alert_commands.unsilence)
+app.command("silences")(alert_commands.silences)
 
 _PRIORITY = ("high", "medium", "low")
 
@@ -27,39 +31,77 @@ def _group() -> None:
 @app.command("list")
 def list_alerts(
     patient: Annotated[str | None, typer.Argument(help="Only this patient.")] = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Resolved alerts too: the last of each rule.")] = False,
+    unit: Annotated[str | None, typer.Option(help="Only this care unit.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only this state, open or not; may be repeated.")] = None,
+    technical: Annotated[
+        bool | None, typer.Option("--technical/--physiological", help="Only what devices say of themselves, or not.")
+    ] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Ended alerts too: the last of each rule.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     data: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Show open alerts: from the router's state, or from gold.alert_event where no broker runs."""
-    import orjson
+    """Show open alerts: from the router's state, or from gold.alert_event where no broker runs.
 
-    from alerting.compacted import TopicError, newest
+    Technical alarms come after the others, under a heading of their own.
+    """
+    from alerting.lifecycle import OPEN, State
     from alerting.state import StateError
-    from lakehouse.reader import TableMissingError
-    from lakehouse.topics import ALERT_STATE
-    from wardhouse.broker import bootstrap_servers
     from wardhouse.errors import failures
 
-    settings, folder = Settings(), data_dir(data)
-    with failures(TopicError, StateError):
-        try:
-            found = _from_states(newest(bootstrap_servers(settings, folder), settings.topic(ALERT_STATE)).values())
-        except TopicError as unreachable:
-            try:
-                found = _from_gold(folder)
-            except TableMissingError:
-                raise unreachable from None
-            typer.echo("no broker answers: these are the alerts of gold.alert_event", err=True)
+    if unknown := sorted(set(state or ()) - set(State)):
+        raise typer.BadParameter(f"--state: {', '.join(unknown)}; known: {', '.join(State)}")
+    with failures(StateError):
+        found = _alerts(Settings(), data_dir(data))
+    category = {None: None, True: "technical", False: "physiological"}[technical]
+    wanted = frozenset(state) if state else frozenset(State) if resolved else OPEN
     shown = [
         alert
         for alert in found
-        if patient in (None, alert["patient_id"]) and (resolved or alert["state"] != "resolved")
+        if patient in (None, alert["patient_id"])
+        and unit in (None, alert["location_unit"])
+        and category in (None, alert["category"])
+        and alert["state"] in wanted
     ]
-    for alert in sorted(shown, key=lambda one: (_PRIORITY.index(one["priority"]), one["observed_at"])):
+    _show(sorted(shown, key=_urgency), as_json=as_json)
+
+
+def _urgency(alert: dict[str, Any]) -> tuple[bool, int, int]:
+    return alert["category"] == "technical", _PRIORITY.index(alert["priority"]), alert["observed_at"]
+
+
+def _show(alerts: list[dict[str, Any]], *, as_json: bool) -> None:
+    import orjson
+
+    headed = False
+    for alert in alerts:
+        if alert["category"] == "technical" and not (headed or as_json):
+            typer.echo("technical alarms: what devices say of themselves")
+            headed = True
         typer.echo(orjson.dumps(alert) if as_json else _line(alert))
-    if not shown:
+    if not alerts:
         typer.echo("no alerts", err=True)
+
+
+def _alerts(settings: Settings, folder: "DataDir") -> list[dict[str, Any]]:
+    """The last alert of each patient and rule. Raises StateError; a Failure where neither broker nor gold has any."""
+    from alerting.compacted import TopicError, newest
+    from lakehouse.reader import TableMissingError
+    from lakehouse.topics import ALERT_STATE
+    from wardhouse.alerts import acknowledgers, commands
+    from wardhouse.broker import bootstrap_servers
+    from wardhouse.errors import Failure
+
+    try:
+        states = newest(bootstrap_servers(settings, folder), settings.topic(ALERT_STATE)).values()
+        given = commands(settings, folder)
+    except TopicError as unreachable:
+        try:
+            found = _from_gold(folder)
+        except TableMissingError:
+            raise Failure(str(unreachable)) from None
+        typer.echo("no broker answers: these are the alerts of gold.alert_event", err=True)
+        return found
+    return _from_states(states, acknowledgers(given))
 
 
 @app.command()
@@ -71,60 +113,108 @@ def show(
     """Show every transition of one alert with the value, limit, rule and message behind it, from gold.alert_event."""
     import orjson
 
-    from lakehouse.reader import TableMissingError, query
-    from wardhouse.errors import Failure, failures
+    from alerting.answers import story
+    from lakehouse.reader import TableMissingError
+    from wardhouse.errors import failures
 
-    whole = "SELECT * FROM gold.alert_event WHERE starts_with(alert_id, $id) ORDER BY alert_id, sequence"
     with failures(TableMissingError):
-        events = query(data_dir(data), whole, {"id": alert}).to_pylist()
-        if not events:
-            raise Failure(f"no alert {alert} in gold.alert_event: it lands half a minute after it was raised")
-        if names := sorted({event["alert_id"] for event in events} - {events[0]["alert_id"]}):
-            raise Failure(f"{alert} begins the ids of {len(names) + 1} alerts: give more of it")
-    if as_json:
-        for event in events:
-            typer.echo(orjson.dumps(event))
-        return
-    for line in _story(events):
+        events = _events(data_dir(data), alert)
+    for line in map(orjson.dumps, events) if as_json else story(events):
         typer.echo(line)
 
 
-def _story(events: list[dict[str, Any]]) -> "Iterator[str]":
-    """The alert, then a line a transition: when it was seen, when it was told, and by what."""
-    first = events[0]
-    place = " ".join(filter(None, (first["location_unit"], first["location_bed"])))
-    yield f"{first['title']} ({first['priority']}, {first['category']}), rule {first['rule_id']} of {first['pack']}"
-    yield f"patient {first['patient_id']}{f', {place}' if place else ''}, device {first['device_id'] or 'unknown'}"
-    yield f"alert {first['alert_id']}"
-    for event in events:
-        value = "" if event["value"] is None else f"{event['value']:g}"
-        limit = "" if event["limit_value"] is None else f" (limit {event['limit_value']:g})"
-        yield (
-            f"  {_instant(event['observed_at'])}  {event['state']:<8}  {event['reason'] or ''}: {value}{limit}"
-            f", message {event['message_id']}, told {_instant(event['emitted_at'])}"
+@app.command()
+def explain(
+    alert: Annotated[str, typer.Argument(help="An alert_id, or enough of its beginning to name one alert.")],
+    rules: Annotated[str | None, typer.Option(help="Rule pack with the rule's words, if not the one in force.")] = None,
+    data: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Explain one alert: why it fired, what became of it, who was told, who acknowledged it, what muted it."""
+    from alerting.answers import explanation
+    from alerting.pack import PackError
+    from lakehouse.reader import TableMissingError
+    from wardhouse.alerts import pack_of, silences_by_id, tellings
+    from wardhouse.errors import failures
+
+    settings, folder = Settings(), data_dir(data)
+    with failures(TableMissingError, PackError):
+        events = _events(folder, alert)
+        told = tellings(folder, [events[0]["alert_id"]])
+        pack = pack_of(settings, folder, events[0]["pack"], rules)
+        silences = silences_by_id(settings, folder)
+        lines = explanation(
+            events, told.notifications, told.deliveries, pack=pack, silences=silences, missing=told.missing
         )
+    for line in lines:
+        typer.echo(line)
 
 
-def _instant(at: "datetime | None") -> str:
-    return "unknown" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+@app.command("why-not")
+def why_nobody_was_told(
+    patient: Annotated[str, typer.Argument(help="Patient id, system/value.")],
+    rule: Annotated[str, typer.Argument(help="Rule id, such as spo2-low: `ward rules show` lists them.")],
+    time: Annotated[str, typer.Argument(help="When, such as 2026-01-31T12:00:00Z.")],
+    rules: Annotated[str | None, typer.Option(help="Rule pack to judge by, if not the one in force.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: kind and lines.")] = False,
+    data: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Say why nobody was told of a rule at a time (or who was): no data, no breach, too short, muted, not delivered."""
+    from datetime import UTC, datetime
+
+    import orjson
+
+    from alerting.pack import PackError
+    from alerting.why_not import Question, why_not
+    from wardhouse.durations import instant
+    from wardhouse.errors import failures
+    from wardhouse.why_not import gather
+
+    question = Question(patient, rule, round(instant(time).timestamp() * 1000))
+    with failures(PackError):
+        answer = why_not(question, gather(Settings(), data_dir(data), question, rules, datetime.now(UTC)))
+    if as_json:
+        typer.echo(orjson.dumps({"kind": answer.kind, "lines": answer.lines}))
+        return
+    for line in answer.lines:
+        typer.echo(line)
 
 
-def _from_states(values: "Iterable[bytes]") -> list[dict[str, Any]]:
-    from alerting.state import decode
+def _events(data: "DataDir", alert: str) -> list[dict[str, Any]]:
+    """The transitions of the one alert whose id begins so. Raises Failure and TableMissingError."""
+    from lakehouse.reader import query
+    from wardhouse.errors import Failure
+
+    whole = "SELECT * FROM gold.alert_event WHERE starts_with(alert_id, $id) ORDER BY alert_id, sequence"
+    events: list[dict[str, Any]] = query(data, whole, {"id": alert}).to_pylist()
+    if not events:
+        raise Failure(f"no alert {alert} in gold.alert_event: it lands half a minute after it was raised")
+    if names := sorted({event["alert_id"] for event in events} - {events[0]["alert_id"]}):
+        raise Failure(f"{alert} begins the ids of {len(names) + 1} alerts: give more of it")
+    return events
+
+
+def _from_states(values: "Iterable[bytes]", acknowledged_by: "Mapping[str, str]") -> list[dict[str, Any]]:
+    from wardhouse.alerts import patients
 
     return [
         {
             "alert_id": alert.alert_id,
-            "patient_id": stored.patient.patient_id,
+            "patient_id": patient.patient_id,
+            "location_unit": patient.location_unit,
+            "location_bed": patient.location_bed,
             "rule_id": alert.definition.rule_id,
             "title": alert.definition.title,
             "priority": alert.definition.priority,
+            "category": alert.definition.category,
             "state": alert.state.value,
+            "step": alert.step,
+            "muted_by": alert.muted_by,
+            "acknowledged_by": acknowledged_by.get(alert.alert_id) if alert.state == "acknowledged" else None,
             "limit_value": alert.limit,
             "observed_at": alert.opened_at,
         }
-        for stored in map(decode, values)
-        for alert in stored.patient.alerts.values()
+        for patient in patients(values)
+        for alert in patient.alerts.values()
     ]
 
 
@@ -132,22 +222,27 @@ def _from_gold(data: "DataDir") -> list[dict[str, Any]]:
     """The last event of each alert, with the instant of its first."""
     from lakehouse.reader import query
 
-    last = (
-        "SELECT alert_id, any_value(patient_id) AS patient_id, any_value(rule_id) AS rule_id,"
-        " any_value(title) AS title, any_value(priority) AS priority, max_by(state, sequence) AS state,"
-        " any_value(limit_value) AS limit_value,"
-        " epoch_ms(min_by(observed_at, sequence)) AS observed_at FROM gold.alert_event GROUP BY alert_id"
-    )
+    last = """
+    SELECT alert_id, any_value(patient_id) AS patient_id, max_by(location_unit, sequence) AS location_unit,
+      max_by(location_bed, sequence) AS location_bed, any_value(rule_id) AS rule_id, any_value(title) AS title,
+      any_value(priority) AS priority, any_value(category) AS category, max_by(state, sequence) AS state,
+      coalesce(arg_max_null(escalation_step, sequence), 0) AS step, arg_max_null(muted_by, sequence) AS muted_by,
+      arg_max_null(actor, sequence) AS acknowledged_by, min_by(limit_value, sequence) AS limit_value,
+      epoch_ms(min_by(observed_at, sequence)) AS observed_at
+    FROM gold.alert_event GROUP BY alert_id"""
     found: list[dict[str, Any]] = query(data, last).to_pylist()
     return found
 
 
 def _line(alert: dict[str, Any]) -> str:
-    from datetime import UTC, datetime
+    from alerting.message_text import clean
+    from alerting.words import instant
 
-    since = datetime.fromtimestamp(alert["observed_at"] / 1000, UTC)
     limit = "" if alert["limit_value"] is None else f"limit {alert['limit_value']:g}"
+    moved_by = alert["acknowledged_by"] or alert["muted_by"]
+    parts = (f"step {alert['step']}" if alert["step"] else "", f"by {clean(moved_by)}" if moved_by else "")
+    notes = ", ".join(filter(None, parts))
     return (
-        f"{alert['priority']:<6}  {alert['state']:<8}  {alert['patient_id']:<20}  {alert['title']:<28}  {limit:<10}"
-        f"  since {since:%Y-%m-%d %H:%M:%S}Z  {alert['alert_id']}"
+        f"{alert['priority']:<6}  {alert['state']:<12}  {clean(alert['patient_id']):<20}  {alert['title']:<28}"
+        f"  {limit:<10}  since {instant(alert['observed_at'])}  {notes:<20}  {alert['alert_id']}"
     )

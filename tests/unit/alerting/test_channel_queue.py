@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 
 from alerting.channel_queue import ChannelQueue, Message
+from alerting.kinds import Priority
 from alerting.notification import Delivery, Notification, Told
-from alerting.pack import Priority
 
 TOLD = Told("a" * 32, 0, "spo2-low", "SpO2 low", "high", "physiological", "active", 1772366400000)
 

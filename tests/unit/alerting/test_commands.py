@@ -3,13 +3,16 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT_EVENT
+from lakehouse.table import Table
+from lakehouse.tables import ALERT_DELIVERY, ALERT_EVENT, ALERT_NOTIFICATION
+from tests.fixtures.delta import append
 from wardhouse.commands import alerts, limits, rules
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -18,7 +21,8 @@ START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setattr("alerting.compacted.newest.__kwdefaults__", {"timeout_s": 0.3})
+    hurried = {"from_end": False, "timeout_s": 0.3}
+    monkeypatch.setattr("alerting.compacted.Following.__init__.__kwdefaults__", hurried)
 
 
 def call(app: typer.Typer, *arguments: str) -> tuple[int, str, str]:
@@ -26,49 +30,79 @@ def call(app: typer.Typer, *arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+def write(folder: Path, table: Table, *rows: dict[str, Any]) -> None:
+    append(DataDir(folder), table, *rows)
+
+
 def write_events(folder: Path) -> None:
-    import pyarrow as pa
-    from deltalake import write_deltalake
-
     rows = [
-        ("a", 0, "active", "high"),
-        ("a", 1, "resolved", "high"),
-        ("b", 0, "active", "low"),
-        ("c", 0, "active", "high"),
+        row("a", 0, "active", "high"),
+        row("a", 1, "resolved", "high"),
+        row("b", 0, "active", "low", title="Temperature high", location_unit="ICU"),
+        row("b", 1, "acknowledged", "low", title="Temperature high", location_unit="ICU", actor="nurse"),
+        row("c", 0, "active", "high"),
+        row("c", 1, "escalated", "high", escalation_step=1),
+        row("d", 0, "active", "low", category="technical", title="Lead off", limit_value=None),
+        row("d", 1, "silenced", "low", category="technical", title="Lead off", limit_value=None, muted_by="s1"),
     ]
-    write_deltalake(
-        str(DataDir(folder).table(ALERT_EVENT)),
-        pa.table(
-            {
-                "alert_id": [row[0] for row in rows],
-                "sequence": pa.array([row[1] for row in rows], pa.int32()),
-                "state": [row[2] for row in rows],
-                "priority": [row[3] for row in rows],
-                "rule_id": ["spo2-low"] * 4,
-                "title": ["SpO2 low"] * 4,
-                "patient_id": [f"hospital/{row[0]}" for row in rows],
-                "limit_value": [90.0] * 4,
-                "observed_at": pa.array([START + timedelta(minutes=n) for n in range(4)], pa.timestamp("us", tz="UTC")),
-            }
-        ),
-    )
+    write(folder, ALERT_EVENT, *rows)
 
 
-def test_without_a_broker_open_alerts_come_from_gold_most_urgent_first(tmp_path: Path) -> None:
+def row(alert_id: str, sequence: int, state: str, priority: str, **more: Any) -> dict[str, Any]:
+    return {
+        "alert_id": alert_id,
+        "sequence": sequence,
+        "state": state,
+        "reason": "breach",
+        "priority": priority,
+        "category": "physiological",
+        "rule_id": "spo2-low",
+        "title": "SpO2 low",
+        "pack": "adult@2",
+        "patient_id": f"hospital/{alert_id}",
+        "limit_value": 90.0,
+        "observed_at": START + timedelta(minutes=ord(alert_id) - ord("a") + sequence),
+        "emitted_at": START,
+        **more,
+    }
+
+
+def listed(*arguments: str) -> list[str]:
+    """The ids and headings of ``ward alerts list``."""
+    code, out, err = call(alerts.app, "list", *arguments)
+    assert (code, err) == (0, "no broker answers: these are the alerts of gold.alert_event\n")
+    return [line if line.startswith("technical") else line.split()[-1] for line in out.splitlines()]
+
+
+def test_without_a_broker_open_alerts_come_from_gold_most_urgent_first_and_technical_ones_apart(tmp_path: Path) -> None:
     write_events(tmp_path)
     code, out, err = call(alerts.app, "list", "--data-dir", str(tmp_path))
-    assert (code, [(line.split()[0], line.split()[-1]) for line in out.splitlines()]) == (
-        0,
-        [("high", "c"), ("low", "b")],
-    )
-    assert "since 2026-01-01 12:03:00Z" in out
-    assert err == "no broker answers: these are the alerts of gold.alert_event\n"
+    assert (code, err) == (0, "no broker answers: these are the alerts of gold.alert_event\n")
+    assert [" ".join(line.split()) for line in out.splitlines()] == [
+        "high escalated hospital/c SpO2 low limit 90 since 2026-01-01 12:02:00Z step 1 c",
+        "low acknowledged hospital/b Temperature high limit 90 since 2026-01-01 12:01:00Z by nurse b",
+        "technical alarms: what devices say of themselves",
+        "low silenced hospital/d Lead off since 2026-01-01 12:03:00Z by s1 d",
+    ]
+
+
+def test_alerts_are_listed_by_unit_state_and_category(tmp_path: Path) -> None:
+    write_events(tmp_path)
+    place = ("--data-dir", str(tmp_path))
+    heading = "technical alarms: what devices say of themselves"
+    assert listed("--unit", "ICU", *place) == ["b"]
+    assert listed("--state", "escalated", "--state", "silenced", *place) == ["c", heading, "d"]
+    assert listed("--technical", *place) == [heading, "d"]
+    assert listed("--physiological", *place) == ["c", "b"]
+    assert listed("--resolved", *place) == ["a", "c", "b", heading, "d"]
+    assert listed("hospital/c", *place) == ["c"]
+    code, out, _ = call(alerts.app, "list", "--json", "--technical", *place)
+    assert (code, json.loads(out)["muted_by"]) == (0, "s1")
+    code, _, err = call(alerts.app, "list", "--state", "gone", *place)
+    assert (code, "--state: gone; known: pending, active" in err) == (2, True)
 
 
 def write_story(folder: Path) -> None:
-    import pyarrow as pa
-    from deltalake import write_deltalake
-
     steps = [
         ("aa11", 0, "active", "breach", 86.0),
         ("aa11", 1, "resolved", "cleared", 93.0),
@@ -99,7 +133,7 @@ def write_story(folder: Path) -> None:
         }
         for alert_id, sequence, state, reason, value in steps
     ]
-    write_deltalake(str(DataDir(folder).table(ALERT_EVENT)), pa.Table.from_pylist(rows))
+    write(folder, ALERT_EVENT, *rows)
 
 
 def test_an_alert_is_told_with_what_made_each_transition(tmp_path: Path) -> None:
@@ -110,11 +144,58 @@ def test_an_alert_is_told_with_what_made_each_transition(tmp_path: Path) -> None
         "SpO2 low (high, physiological), rule spo2-low of adult@1",
         "patient hospital/7, MED MED-03, device monitor-1",
         "alert aa11",
-        "  2026-01-01 12:00:00Z  active    breach: 86 (limit 90), message m0, told 2026-01-01 12:00:01Z",
-        "  2026-01-01 12:01:00Z  resolved  cleared: 93 (limit 90), message m1, told 2026-01-01 12:01:01Z",
+        "  2026-01-01 12:00:00Z  active        breach: 86 % (limit 90), message m0, written 2026-01-01 12:00:01Z",
+        "  2026-01-01 12:01:00Z  resolved      cleared: 93 % (limit 90), message m1, written 2026-01-01 12:01:01Z",
     ]
     code, out, _ = call(alerts.app, "show", "aa22", "--json", "--data-dir", str(tmp_path))
     assert (code, json.loads(out)["value"]) == (0, 80.0)
+
+
+def test_an_alert_is_explained_with_who_was_told_where_that_has_landed(tmp_path: Path) -> None:
+    write_story(tmp_path)
+    place = ("--data-dir", str(tmp_path))
+    code, out, err = call(alerts.app, "explain", "aa1", *place)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "SpO2 low (high, physiological), rule spo2-low of adult@1",
+        "patient hospital/7, MED MED-03, device monitor-1",
+        "alert aa11",
+        "why it fired",
+    ]
+    assert lines[lines.index("who was told") + 1] == "  not known: gold.alert_notification is not there"
+
+    decided = {
+        "notification_id": "n1",
+        "patient_id": "hospital/7",
+        "reason": "raised",
+        "step": 0,
+        "priority": "high",
+        "channels": ["nurse"],
+        "pack": "adult@1",
+        "alert_ids": ["aa11"],
+        "sequences": [0],
+        "decided_at": START,
+        "emitted_at": START,
+    }
+    ended = {
+        "notification_id": "n1",
+        "channel": "nurse",
+        "status": "delivered",
+        "attempts": 1,
+        "alert_ids": ["aa11"],
+        "ended_at": START + timedelta(seconds=1),
+    }
+    write(tmp_path, ALERT_NOTIFICATION, decided)
+    write(tmp_path, ALERT_DELIVERY, ended)
+    lines = call(alerts.app, "explain", "aa1", *place)[1].splitlines()
+    told = "  2026-01-01 12:00:00Z  raised, nurse: delivered 2026-01-01 12:00:01Z, 1 attempt"
+    assert lines[lines.index("who was told") + 1] == told
+    lines = call(alerts.app, "explain", "aa2", *place)[1].splitlines()
+    nobody = (
+        "  nobody: gold.alert_notification has nothing of it: the rule tells nobody, or it lands within half a minute"
+    )
+    assert lines[lines.index("who was told") + 1] == nobody
 
 
 @pytest.mark.parametrize(
@@ -166,3 +247,64 @@ def test_limits_that_cannot_be_set_are_one_clear_error(
     done = call(limits.app, "set", *arguments, "--data-dir", str(tmp_path))
     assert (done[0], done[1]) == (code, "")
     assert text in done[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--for", "30m"), "give --patient, --rule, --unit or several of them"),
+        (("--unit", "ICU"), "give --for or --until"),
+        (("--unit", "ICU", "--for", "30m", "--until", "2099-01-01T00:00:00Z"), "give --for or --until"),
+        (("--unit", "ICU", "--for", "25h"), "a silence of more than 24 h is forgotten by who made it"),
+        (("--unit", "ICU", "--until", "2020-01-01T00:00:00Z"), "--until: 2020-01-01T00:00:00Z has passed"),
+        (("--unit", "ICU", "--until", "2099-01-01"), "give an instant with its offset"),
+        (("--unit", "ICU", "--for", "soon"), "give a time such as 60s, 2m or 1h"),
+    ],
+)
+def test_a_silence_without_bounds_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = call(alerts.app, "silence", *arguments, "--reason", "r", "--by", "b", "--data-dir", str(tmp_path))
+    # Errors of usage stand in a box, which breaks lines.
+    assert (done[0], done[1]) == (2, "")
+    assert said in " ".join(done[2].replace("\u2502", " ").split())
+
+
+def test_a_silence_needs_a_reason(tmp_path: Path) -> None:
+    empty = call(alerts.app, "silence", "--unit", "ICU", "--for", "30m", "--reason", " ", "--data-dir", str(tmp_path))
+    assert (empty[0], "--reason: say why" in empty[2]) == (2, True)
+    assert call(alerts.app, "silence", "--unit", "ICU", "--for", "30m", "--data-dir", str(tmp_path))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments"),
+    [
+        (alerts.app, ("ack", "a")),
+        (alerts.app, ("silence", "--unit", "ICU", "--for", "30m", "--reason", "r")),
+        (alerts.app, ("silence", "--rule", "spo2-low", "--for", "25h", "--long", "--reason", "r")),
+        (alerts.app, ("unsilence", "a")),
+        (alerts.app, ("silences",)),
+        (rules.app, ("apply", "child")),
+        (rules.app, ("reset",)),
+        (rules.app, ("show",)),
+    ],
+)
+def test_commands_say_that_no_broker_answers(tmp_path: Path, app: typer.Typer, arguments: tuple[str, ...]) -> None:
+    code, out, err = call(app, *arguments, "--data-dir", str(tmp_path))
+    assert (code, out) == (1, "")
+    assert err == (
+        "ward: no Kafka broker answers at 127.0.0.1:1: start one with 'ward broker',"
+        " or correct KAFKA_BOOTSTRAP_SERVERS\n"
+    )
+
+
+def test_a_pack_is_shown_in_words() -> None:
+    code, out, err = call(rules.app, "show", "child")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("child@1: ")
+    assert out.count("\n  why: ") == 7
+
+
+def test_a_pack_that_is_broken_is_not_applied(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("name: broken\n")
+    code, out, err = call(rules.app, "apply", str(tmp_path / "broken.yaml"), "--data-dir", str(tmp_path))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"ward: {tmp_path}/broken.yaml: version: Field required")
