@@ -1,11 +1,17 @@
 """What the simulator's truth expects of each fault is what the silver transform makes of it."""
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from alerting.bands import arms
+from alerting.evaluation import decode
+from alerting.offline import evaluate
+from alerting.pack import load
 from lakehouse.transforms.message import parse
 from lakehouse.transforms.observation import observations
+from streaming.alert_limits import build
 from streaming.simulator.faults import FAULTS
 from streaming.simulator.simulation import Options, Record, Simulation
 
@@ -48,3 +54,16 @@ def test_every_fault_becomes_what_the_truth_expects(spark: "SparkSession") -> No
         expected[offset] = Counter({line["expect"]: 1} if dead else {"parsed": line["observations"]})
         expected[offset].update(line.get("quarantined", {}))
     assert actual == expected
+
+
+def test_the_alert_flow_and_its_double_in_python_judge_every_fault_alike(spark: "SparkSession") -> None:
+    adult = load("adult")
+    records = [record for record in faulty() if record.value is not None]
+    received_at = START + timedelta(seconds=1)
+    rows = [("vitals", 0, offset, received_at, bytearray(one.value)) for offset, one in enumerate(records) if one.value]
+    judged = [decode(row.value.encode()) for row in build(spark.createDataFrame(rows, SCHEMA), adult).collect()]
+    assert len(judged) > 20 * 60
+    limits, at = arms(adult), round(received_at.timestamp() * 1000)
+    for found in judged:
+        message = json.loads(records[found.offset].value or b"")
+        assert evaluate(message, at, limits, adult.label, found.offset) == found
