@@ -19,10 +19,11 @@ from alerting.kinds import (
     SilenceRule,
 )
 from alerting.lifecycle import SHIFTED, Alerts, Band, Finding, Seen
-from alerting.memory import DEVICE, Memory, usable
+from alerting.memory import Memory, usable
 from lakehouse.scores import SCORES, STALE_AFTER, Definition, Score, Scored, Value, score
 
 STALE_MS: Mapping[str, int] = {name: round(limit.total_seconds() * 1000) for name, limit in STALE_AFTER.items()}
+_INPUTS = {name: definition.inputs for name, definition in SCORES.items()}
 _CACHED = 8192
 
 
@@ -32,7 +33,7 @@ class Detector:
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = tuple(rules)
         self._rates = _by_code(rule for rule in rules if isinstance(rule, RateRule))
-        self._flat = _by_code(rule for rule in rules if isinstance(rule, FlatLineRule))
+        self._flat = tuple(rule for rule in rules if isinstance(rule, FlatLineRule))
         self._no_value = _by_code(rule for rule in rules if isinstance(rule, NoValueRule))
         self._combinations = tuple(rule for rule in rules if isinstance(rule, CombinationRule))
         self._device = tuple(rule for rule in rules if isinstance(rule, DeviceRule))
@@ -48,8 +49,10 @@ class Detector:
         found: list[Finding] = []
         if self._device:
             found.extend(self._of_device(evaluation, memory, alerts))
-        if self._no_value or self._flat:
-            found.extend(self._of_sensors(evaluation, memory, alerts))
+        if self._no_value and (alerts or not evaluation.quiet):
+            found.extend(self._without_value(evaluation, alerts))
+        for flat_rule in self._flat:
+            found.extend(_flat_line(flat_rule, evaluation, memory, alerts))
         if alerts and self._silences:
             found.extend(self._heard(evaluation, memory, alerts))
         # A value that is older than the newest of its signal says nothing of now.
@@ -96,7 +99,7 @@ class Detector:
 
     def _silences_to_come(self, memory: Memory, alerts: Alerts) -> Iterator[tuple[SilenceRule, int]]:
         for rule in self._silences:
-            since = memory.silent_since(rule.code or DEVICE, rule.after_s * 1000)
+            since = memory.silent_since(rule.code, rule.after_s * 1000)
             if since is None:
                 continue
             at, last = since + round(rule.after_s * 1000), alerts.get(rule.id)
@@ -107,6 +110,8 @@ class Detector:
     def _of_device(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
         at = evaluation.received_at
         for rule in self._device:
+            if rule.measure == "lead_off" and not (evaluation.lead_off or alerts):
+                continue
             value = _measure(rule, evaluation, memory)
             if value is None:
                 continue
@@ -118,22 +123,13 @@ class Detector:
             if band == "breach" or _is_open(alerts, rule.id):
                 yield Finding(rule.id, band, at, value, rule.limit)
 
-    def _of_sensors(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+    def _without_value(self, evaluation: Evaluation, alerts: Alerts) -> Iterator[Finding]:
         at = evaluation.received_at
         for reading in evaluation.readings:
             for rule in self._no_value.get(reading.code, ()):
                 band = _band(reading.fault == DISCONNECTED, reading.band != "none")
                 if band == "breach" or (band == "clear" and _is_open(alerts, rule.id)):
                     yield Finding(rule.id, band, at, code=reading.code)
-            for flat_rule in self._flat.get(reading.code, ()):
-                flat = memory.flat.get(reading.code)
-                if flat is None or reading.band == "none":
-                    continue
-                lasted = at - flat[1] >= flat_rule.after_s * 1000 and flat[2] >= flat_rule.readings
-                if lasted or _is_open(alerts, flat_rule.id):
-                    seconds = round((at - flat[1]) / 1000, 1)
-                    band = _band(lasted, flat[2] == 1)
-                    yield Finding(flat_rule.id, band, at, seconds, flat_rule.after_s, reading.code)
 
     def _heard(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
         usable_codes = {reading.code for reading in evaluation.readings if reading.band != "none"}
@@ -189,7 +185,7 @@ class Scorer:
         return known
 
 
-_R = TypeVar("_R", RateRule, FlatLineRule, NoValueRule)
+_R = TypeVar("_R", RateRule, NoValueRule)
 
 
 def _by_code(rules: Iterable[_R]) -> dict[str, list[_R]]:
@@ -224,6 +220,17 @@ def _of_limits(reading: Reading, evaluation: Evaluation, alerts: Alerts) -> Iter
         yield Finding(reading.rule, "margin", at, reading.value, reading.limit, code)
 
 
+def _flat_line(rule: FlatLineRule, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
+    flat = memory.flat.get(rule.code)
+    if flat is None or not memory.is_of(evaluation, rule.code):
+        return
+    lasted = flat[2] >= rule.readings and evaluation.received_at - flat[1] >= rule.after_s * 1000
+    if lasted or _is_open(alerts, rule.id):
+        seconds = round((evaluation.received_at - flat[1]) / 1000, 1)
+        band = _band(lasted, flat[2] == 1)
+        yield Finding(rule.id, band, evaluation.received_at, seconds, rule.after_s, rule.code)
+
+
 def _rate(rule: RateRule, at: int, memory: Memory, alerts: Alerts) -> Iterator[Finding]:
     changed = memory.change(rule.code, rule.window_s * 1000, rise=rule.direction == "rise")
     if changed is None:
@@ -243,7 +250,7 @@ def _points(rule: ScoreRule, scored: Scored) -> int:
 
 
 def _of_score(rule: ScoreRule, band: Band, total: int, memory: Memory, fresh: Mapping[str, Value]) -> Finding:
-    wanted = SCORES[rule.score].inputs
+    wanted = _INPUTS[rule.score]
     readings = tuple(memory.inputs[name] for name in wanted if name in fresh) if band == "breach" else ()
     return Finding(rule.id, band, memory.observed_at, float(total), float(rule.at_least), None, readings)
 

@@ -12,7 +12,7 @@ from alerting.engine import Engine, define
 from alerting.evaluation import Evaluation
 from alerting.kinds import Rule
 from alerting.lifecycle import Alert, Event, Finding, State, origin
-from alerting.memory import DEVICE, Memory
+from alerting.memory import Memory
 from alerting.pack import Pack
 
 
@@ -56,7 +56,8 @@ def replay(pack: Pack, rule: Rule, evaluations: Iterable[Evaluation], until: int
         engine.evaluate(0, evaluation)
         memory = engine.patients[evaluation.patient_id].memory
         finding = _found(rule, detector, evaluation, memory, standing)
-        heard = memory.heard.get(getattr(rule, "code", None) or f"{DEVICE}{evaluation.device_id}", [0, 0.0])
+        code = getattr(rule, "code", None)
+        heard = (memory.devices if code is None else memory.heard).get(code or evaluation.device_id, [0, 0.0])
         looks.append(Look(evaluation, finding, origin(evaluation).is_stale(rule.kind), heard[1]))
     if patient_id is not None:
         engine.advance(patient_id, until)

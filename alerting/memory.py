@@ -14,8 +14,6 @@ from alerting.lifecycle import Seen
 from lakehouse.scores import INPUT_OF_SIGNAL, Value, input_of
 from lakehouse.vocabulary import signal_by_code
 
-DEVICE = "device:"
-"""Stands for the patient's devices where a signal's code could stand; with an id behind it, for one of them."""
 TREND_MS = 600_000
 """How far back the trend looks that a notification tells."""
 _PARTS = 10
@@ -23,9 +21,9 @@ _GAP_WEIGHT = 0.2
 """How fast the usual time between two messages follows: some ten messages."""
 _ONE_HEARING_MS = 500
 """What comes within this time of another is one hearing: a round that a system sends value by value is no rhythm."""
-_MOST_HEARD = 12
+_MOST_DEVICES = 8
 _DEVICE_KEPT_MS = 3_600_000
-"""Of many devices and signals, a device that was not heard for an hour is not remembered."""
+"""Of many devices, one that was not heard for an hour is not remembered."""
 _ENOUGH = 10
 """So many gaps between hearings tell how often something comes: more than a nurse charts one by one in a round."""
 
@@ -74,11 +72,11 @@ class Memory:
     """The newest value of each signal and score input, trails, unchanging values, and when was last heard.
 
     ``last`` is by code, ``inputs`` by name of a score's input. A trail is a list of [start, sum, count], one part after
-    another. ``flat`` has [value, since, readings] of a signal by the broker's clock, ``heard`` [received_at, usual gap
-    between hearings, instant of the last hearing, gaps].
+    another. ``flat`` has [value, since, readings] of a signal by the broker's clock, ``heard`` (by code) and
+    ``devices`` (by id) [received_at, usual gap between hearings, instant of the last hearing, gaps].
     """
 
-    __slots__ = ("flat", "heard", "inputs", "last", "observed_at", "trails")
+    __slots__ = ("devices", "flat", "heard", "inputs", "last", "observed_at", "trails")
 
     def __init__(self) -> None:
         self.last: dict[str, Seen] = {}
@@ -86,14 +84,14 @@ class Memory:
         self.trails: dict[str, list[list[float]]] = {}
         self.flat: dict[str, list[float]] = {}
         self.heard: dict[str, list[float]] = {}
+        self.devices: dict[str, list[float]] = {}
         self.observed_at = 0
 
     def take(self, evaluation: Evaluation, wanted: Needs) -> None:
         """Remember what a message says."""
         received_at = evaluation.received_at
-        device = _device(evaluation.device_id)
-        self._hear(device, received_at)
-        if len(self.heard) > _MOST_HEARD:
+        _hear(self.devices, evaluation.device_id, received_at)
+        if len(self.devices) > _MOST_DEVICES:
             self._forget_devices(received_at)
         observed_at = evaluation.observed_at
         usable = False
@@ -104,7 +102,7 @@ class Memory:
             code = reading.code
             plan = wanted[code]
             if plan.heard:
-                self._hear(code, received_at)
+                _hear(self.heard, code, received_at)
             before = self.last.get(code)
             if before is None or observed_at >= before.observed_at:
                 self._remember(reading, plan, evaluation)
@@ -159,44 +157,27 @@ class Memory:
                 if kept.code == reading.code and kept.observed_at == evaluation.observed_at:
                     del self.inputs[name]
 
-    def _hear(self, code: str, at: int) -> None:
-        heard = self.heard.get(code)
-        if heard is None:
-            self.heard[code] = [at, 0.0, at, 0]
-        elif at > heard[0]:
-            heard[0] = at
-            gap = at - heard[2]
-            if gap >= _ONE_HEARING_MS:
-                heard[1] = gap if heard[3] == 0 else heard[1] + _GAP_WEIGHT * (gap - heard[1])
-                heard[2] = at
-                heard[3] += 1
-
-    def is_frequent(self, code: str, within_ms: float) -> bool:
-        """Whether something is known to come at least three times within this time."""
-        heard = self.heard.get(code)
-        return heard is not None and heard[3] >= _ENOUGH and heard[1] * 3 <= within_ms
-
     def was_heard(self, device_id: str | None, since: int) -> bool:
         """Whether something was heard of a device at or after an instant."""
-        heard = self.heard.get(_device(device_id))
+        heard = self.devices.get(device_id or "")
         return heard is not None and heard[0] >= since
-
-    def _forget_devices(self, now: int) -> None:
-        for name, heard in list(self.heard.items()):
-            if name.startswith(DEVICE) and now - heard[0] > _DEVICE_KEPT_MS:
-                del self.heard[name]
-
-    def silent_since(self, code: str, after_ms: float) -> int | None:
-        """When what came often enough to be missed was heard last, None where it did not.
-
-        DEVICE stands for whichever of the patient's devices that send so often was heard last.
-        """
-        names = [name for name in self.heard if name.startswith(DEVICE)] if code == DEVICE else [code]
-        return max((int(self.heard[name][0]) for name in names if self.is_frequent(name, after_ms)), default=None)
 
     def is_device_frequent(self, device_id: str, within_ms: float) -> bool:
         """Whether a device is known to send at least three times within this time."""
-        return self.is_frequent(_device(device_id), within_ms)
+        return _is_frequent(self.devices.get(device_id), within_ms)
+
+    def silent_since(self, code: str | None, after_ms: float) -> int | None:
+        """When what came often enough to be missed was heard last, None where it did not.
+
+        Without a code: whichever of the patient's devices that send so often was heard last.
+        """
+        heard = self.devices.values() if code is None else (self.heard.get(code),)
+        return max((int(one[0]) for one in heard if one is not None and _is_frequent(one, after_ms)), default=None)
+
+    def _forget_devices(self, now: int) -> None:
+        for name, heard in list(self.devices.items()):
+            if now - heard[0] > _DEVICE_KEPT_MS:
+                del self.devices[name]
 
     def change(self, code: str, window_ms: float, *, rise: bool) -> tuple[float, float] | None:
         """How far the newest part of a trail has risen (or fallen) within a window, and from where; None: unknown."""
@@ -230,6 +211,7 @@ class Memory:
             "trails": self.trails,
             "flat": self.flat,
             "heard": self.heard,
+            "devices": self.devices,
             "observed_at": self.observed_at,
         }
 
@@ -242,6 +224,7 @@ def restored(record: Mapping[str, Any]) -> Memory:
     memory.trails = record["trails"]
     memory.flat = record["flat"]
     memory.heard = record["heard"]
+    memory.devices = record["devices"]
     memory.observed_at = record["observed_at"]
     return memory
 
@@ -251,8 +234,22 @@ def usable(inputs: Mapping[str, Seen], at: int, stale_ms: Mapping[str, int]) -> 
     return {name: seen.value for name, seen in inputs.items() if at - seen.observed_at <= stale_ms[name]}
 
 
-def _device(device_id: str | None) -> str:
-    return f"{DEVICE}{device_id}"
+def _hear(heard_of: dict[str, list[float]], name: str, at: int) -> None:
+    heard = heard_of.get(name)
+    if heard is None:
+        heard_of[name] = [at, 0.0, at, 0]
+    elif at > heard[0]:
+        heard[0] = at
+        gap = at - heard[2]
+        if gap >= _ONE_HEARING_MS:
+            heard[1] = gap if heard[3] == 0 else heard[1] + _GAP_WEIGHT * (gap - heard[1])
+            heard[2] = at
+            heard[3] += 1
+
+
+def _is_frequent(heard: list[float] | None, within_ms: float) -> bool:
+    """Whether something is known to come at least three times within this time."""
+    return heard is not None and heard[3] >= _ENOUGH and heard[1] * 3 <= within_ms
 
 
 def _extend(trail: list[list[float]], at: int, value: float, width: int, length: int) -> None:

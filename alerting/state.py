@@ -19,7 +19,7 @@ from alerting.notification import Notification
 from alerting.notification import encode as encode_notification
 from alerting.telling import Group
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class StateError(ValueError):
