@@ -35,6 +35,7 @@ _DAY_MS = 86_400_000
 _LEAST_BACK = timedelta(hours=1)
 _LONGEST_BACK = timedelta(hours=24)
 EVENTS = "gold.alert_event"
+VALUES = "silver.observation"
 _MEANING = {constraint.name: constraint.comment for constraint in OBSERVATION_CONSTRAINTS}
 
 Kind = Literal[
@@ -123,6 +124,9 @@ def why_not(question: Question, evidence: Evidence) -> Answer:
         return _of_alert(question, evidence, alert, rule)
     if rule is None:
         return _no_rule(question, evidence.pack)
+    if VALUES in evidence.missing:
+        nothing = f"nothing can be said: {VALUES} is not there, nor an alert of the rule at {instant(question.at)}"
+        return Answer("not_known", (nothing, *evidence.remarks))
     found = _of_values(question, evidence, rule)
     return Answer(found.kind, (*found.lines, f"the rule: {lasting(rule)}, {evidence.pack.label}", *evidence.remarks))
 
