@@ -192,11 +192,13 @@ class _Stood:
 
 
 def _stood(at: int, events: Sequence[Row], notifications: Sequence[Row]) -> _Stood:
+    """The alert at an instant, with the notifications that tell of it."""
     clock = _clock(at, events)
+    # Asked of a moment before it opened: what became of it answers that.
+    at = max(at, _ms(events[0].get(clock)) or at)
     until = [event for event in events if (_ms(event.get(clock)) or 0) <= at]
     then = until[-1] if until else events[0]
-    mine = [row for row in notifications if then["alert_id"] in (row["alert_ids"] or ())]
-    mine.sort(key=lambda row: row["decided_at"])
+    mine = sorted(notifications, key=lambda row: row["decided_at"])
 
     def by_then(row: Row) -> bool:
         if clock == "emitted_at":
@@ -210,9 +212,10 @@ def _stood(at: int, events: Sequence[Row], notifications: Sequence[Row]) -> _Sto
 
 
 def _of_alert(question: Question, evidence: Evidence, alert: Sequence[Row], rule: Rule | None) -> Answer:
-    stood = _stood(question.at, alert, evidence.notifications)
+    mine = [row for row in evidence.notifications if alert[0]["alert_id"] in (row["alert_ids"] or ())]
+    stood = _stood(question.at, alert, mine)
     kind, verdict = _verdict(question, evidence, stood, rule)
-    who = told(alert, evidence.notifications, evidence.deliveries, pack=evidence.pack, missing=evidence.missing)
+    who = told(alert, mine, evidence.deliveries, pack=evidence.pack, missing=evidence.missing)
     return Answer(kind, (verdict, *story(alert), "who was told", *(f"  {line}" for line in who)))
 
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.table import Table
 from lakehouse.tables import (
@@ -21,6 +22,7 @@ from lakehouse.tables import (
 )
 from tests.fixtures.delta import append
 from wardhouse.commands import alerts, limits, rules
+from wardhouse.in_force import started_with
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -442,3 +444,17 @@ def test_without_any_table_the_answer_says_what_is_not_there(tmp_path: Path) -> 
     ]
     code, out, err = call(alerts.app, "why-not", "hospital/7", "spo2-low", "noon", "--data-dir", str(tmp_path))
     assert (code, out, "give an instant with its offset" in err) == (2, "", True)
+
+
+def test_a_pack_of_the_sites_own_that_the_router_was_started_with_is_known_by_its_name_alone(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": "child@1"})
+    assert started_with(data).pack.label == "child@1"
+    assert asked(tmp_path, "spo2-low")[1][1] == "judged by child@1, what the router runs"
+    for label in ("ward-7@3", "adult@1"):
+        progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": label})
+        code, out, err = call(
+            alerts.app, "why-not", "hospital/7", "spo2-low", "2026-01-01T12:00:00Z", "--data-dir", str(tmp_path)
+        )
+        said = f"ward: the router runs {label}, which does not come with ward: name its .yaml file\n"
+        assert (code, out, err) == (1, "", said)

@@ -545,6 +545,25 @@ def test_an_alert_of_a_rule_that_the_pack_has_no_longer_is_still_told_of() -> No
     )
 
 
+def test_of_a_moment_before_an_alert_opened_it_is_said_what_became_of_it() -> None:
+    at_once = [event(0, "active", "breach", 60, value=84.0)]
+    asked = ask(events=at_once, notifications=[decided(60, "nurse", sequence=0)], deliveries=[ended(60, "delivered")])
+    assert asked.kind == "told"
+    waited = [decided(90, "nurse", reason="grouped", sequence=0)]
+    assert ask(events=at_once, notifications=waited).kind == "waiting"
+
+
+def test_what_was_told_of_another_alert_of_the_rule_is_left_out() -> None:
+    others = [{**row, "alert_id": "bb22", "emitted_at": at(-900), "observed_at": at(-900)} for row in OPENED[:1]]
+    over = {**others[0], "sequence": 1, "state": "resolved", "reason": "cleared"}
+    of_other = [{**decided(-890, "doctor"), "alert_ids": ["bb22"]}]
+    answer = ask(events=[*others, over, *OPENED], notifications=of_other)
+    assert (answer.kind, answer.lines[-1]) == (
+        "not_known",
+        "  nobody: gold.alert_notification has nothing of it: the rule tells nobody, or it lands within half a minute",
+    )
+
+
 def test_an_alert_of_long_ago_is_not_the_one_asked_for() -> None:
     over = [*OPENED, event(2, "resolved", "cleared", 0)]
     assert ask(seconds=110, events=over, notifications=TOLD, deliveries=DELIVERED).kind == "told"
