@@ -36,6 +36,7 @@ _LEAST_BACK = timedelta(hours=1)
 _LONGEST_BACK = timedelta(hours=24)
 EVENTS = "gold.alert_event"
 VALUES = "silver.observation"
+_NOT_LANDED = f"some of it may not have landed in {VALUES} yet: ask again in two minutes"
 _MEANING = {constraint.name: constraint.comment for constraint in OBSERVATION_CONSTRAINTS}
 
 Kind = Literal[
@@ -128,7 +129,9 @@ def why_not(question: Question, evidence: Evidence) -> Answer:
         nothing = f"nothing can be said: {VALUES} is not there, nor an alert of the rule at {instant(question.at)}"
         return Answer("not_known", (nothing, *evidence.remarks))
     found = _of_values(question, evidence, rule)
-    return Answer(found.kind, (*found.lines, f"the rule: {lasting(rule)}, {evidence.pack.label}", *evidence.remarks))
+    recent = evidence.until is not None and question.at + _AROUND_MS > evidence.until
+    remarks = (*evidence.remarks, *((_NOT_LANDED,) if recent else ()))
+    return Answer(found.kind, (*found.lines, f"the rule: {lasting(rule)}, {evidence.pack.label}", *remarks))
 
 
 def _no_rule(question: Question, pack: Pack) -> Answer:

@@ -135,6 +135,12 @@ def test_a_device_that_was_not_heard_then() -> None:
     assert ask().lines[1] == "nor in the 1 h 2 min 45 s before"
 
 
+def test_of_a_moment_that_has_just_been_it_is_said_that_values_may_be_on_their_way() -> None:
+    way = "some of it may not have landed in silver.observation yet: ask again in two minutes"
+    assert ask(until=NOON_MS).lines[-1] == way
+    assert way not in ask(until=NOON_MS + 120_000).lines
+
+
 def test_a_signal_that_did_not_come_then() -> None:
     verdict = "nobody was told: 2 messages came then, none with SpO2 (pulse oximetry)"
     assert ask(evaluations=every(0, 2, 1, (HR, 80.0))) == Answer("no_signal", (verdict, RULE_SPO2))
