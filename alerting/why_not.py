@@ -35,6 +35,8 @@ _DAY_MS = 86_400_000
 _LEAST_BACK = timedelta(hours=1)
 _LONGEST_BACK = timedelta(hours=24)
 EVENTS = "gold.alert_event"
+VALUES = "silver.observation"
+_NOT_LANDED = f"some of it may not have landed in {VALUES} yet: ask again in two minutes"
 _MEANING = {constraint.name: constraint.comment for constraint in OBSERVATION_CONSTRAINTS}
 
 Kind = Literal[
@@ -123,8 +125,13 @@ def why_not(question: Question, evidence: Evidence) -> Answer:
         return _of_alert(question, evidence, alert, rule)
     if rule is None:
         return _no_rule(question, evidence.pack)
+    if VALUES in evidence.missing:
+        nothing = f"nothing can be said: {VALUES} is not there, nor an alert of the rule at {instant(question.at)}"
+        return Answer("not_known", (nothing, *evidence.remarks))
     found = _of_values(question, evidence, rule)
-    return Answer(found.kind, (*found.lines, f"the rule: {lasting(rule)}, {evidence.pack.label}", *evidence.remarks))
+    recent = evidence.until is not None and question.at + _AROUND_MS > evidence.until
+    remarks = (*evidence.remarks, *((_NOT_LANDED,) if recent else ()))
+    return Answer(found.kind, (*found.lines, f"the rule: {lasting(rule)}, {evidence.pack.label}", *remarks))
 
 
 def _no_rule(question: Question, pack: Pack) -> Answer:
@@ -188,11 +195,13 @@ class _Stood:
 
 
 def _stood(at: int, events: Sequence[Row], notifications: Sequence[Row]) -> _Stood:
+    """The alert at an instant, with the notifications that tell of it."""
     clock = _clock(at, events)
+    # Asked of a moment before it opened: what became of it answers that.
+    at = max(at, _ms(events[0].get(clock)) or at)
     until = [event for event in events if (_ms(event.get(clock)) or 0) <= at]
     then = until[-1] if until else events[0]
-    mine = [row for row in notifications if then["alert_id"] in (row["alert_ids"] or ())]
-    mine.sort(key=lambda row: row["decided_at"])
+    mine = sorted(notifications, key=lambda row: row["decided_at"])
 
     def by_then(row: Row) -> bool:
         if clock == "emitted_at":
@@ -206,9 +215,10 @@ def _stood(at: int, events: Sequence[Row], notifications: Sequence[Row]) -> _Sto
 
 
 def _of_alert(question: Question, evidence: Evidence, alert: Sequence[Row], rule: Rule | None) -> Answer:
-    stood = _stood(question.at, alert, evidence.notifications)
+    mine = [row for row in evidence.notifications if alert[0]["alert_id"] in (row["alert_ids"] or ())]
+    stood = _stood(question.at, alert, mine)
     kind, verdict = _verdict(question, evidence, stood, rule)
-    who = told(alert, evidence.notifications, evidence.deliveries, pack=evidence.pack, missing=evidence.missing)
+    who = told(alert, mine, evidence.deliveries, pack=evidence.pack, missing=evidence.missing)
     return Answer(kind, (verdict, *story(alert), "who was told", *(f"  {line}" for line in who)))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from alerting import rules_in_force
 from alerting.compacted import TopicError, newest
-from alerting.pack import Pack, PackError, load
+from alerting.pack import Pack, PackError, load, names
 from alerting.rules_in_force import Applied
 from lakehouse import progress
 from lakehouse.datadir import DataDir
@@ -12,6 +12,10 @@ from lakehouse.pipeline import ALERT_ROUTER
 from lakehouse.topics import ALERT_RULES
 from wardhouse.broker import bootstrap_servers
 from wardhouse.settings import Settings
+
+
+class UnknownPackError(PackError):
+    """The router was started with a pack of the site's own, of which only name and version are known here."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class InForce:
 def in_force(settings: Settings, data: DataDir, rules: str | None = None) -> InForce:
     """The pack that was applied last, else the one that the router on this data dir runs, else the default one.
 
-    ``rules`` names another one instead. Raises PackError where none can be had, TopicError where no broker answers.
+    ``rules`` names another one instead. Raises PackError (of which UnknownPackError is one) where none can be had,
+    TopicError where no broker answers.
     """
     if rules is not None:
         return InForce(load(rules))
@@ -46,18 +51,13 @@ def in_force_or_started_with(settings: Settings, data: DataDir, rules: str | Non
 
 
 def started_with(data: DataDir) -> InForce:
-    """The pack of which the router's progress last told. Raises PackError where that is none that comes with ward."""
+    """The pack of which the router's progress last told. Raises UnknownPackError where it does not come with ward."""
     said = progress.last(data.progress(ALERT_ROUTER.name))
     label = said.get("pack") if said else None
     if label is None:
         return InForce(load(), None, "the default: no router has told of another one")
     name = str(label).split("@")[0]
-    try:
-        pack = load(name)
-    except PackError as error:
-        raise PackError(
-            f"the router runs {label}, which does not come with ward: name its file with --rules"
-        ) from error
-    if pack.label != label:
-        raise PackError(f"the router runs {label}, and ward comes with {pack.label}: name its file with --rules")
+    pack = load(name) if name in names() else None
+    if pack is None or pack.label != label:
+        raise UnknownPackError(f"the router runs {label}, which does not come with ward: name its .yaml file")
     return InForce(pack, None, "what the router runs")

@@ -13,8 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from alerting.compacted import newest
 from alerting.pack import Pack
 from alerting.router import Topics
+from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_ROUTER
 from tests.fixtures.packs import prompt_pack
@@ -227,3 +229,21 @@ def test_a_pack_that_no_router_takes_stays_applied(broker: str, names: Topics, d
     assert err.startswith("router: it has not said so yet; it takes the pack when it runs on this data dir")
     with routing(broker, names, data) as router:
         assert router.said == ["pack quick@1 is in force"]
+
+
+def test_a_pack_is_applied_also_where_what_is_in_force_cannot_be_compared(
+    broker: str, names: Topics, data: DataDir, tmp_path: Path
+) -> None:
+    file = tmp_path / "quick.yaml"
+    file.write_text(QUICK)
+    progress.append(data.progress(ALERT_ROUTER.name), {"at": "2026-01-01T12:00:00+00:00", "pack": "ward-7@3"})
+    done = ward(data, rules.app, "apply", str(file), "--dry-run")
+    assert done == (
+        0,
+        "quick@1 could be put in force in place of what the router runs\n",
+        (
+            "not compared with what is in force: the router runs ward-7@3, which does not come with ward:"
+            " name its .yaml file\n"
+        ),
+    )
+    assert newest(broker, names.rules) == {}

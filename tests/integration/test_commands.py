@@ -44,6 +44,8 @@ ON_KAFKA = (
     "router",
     "simulate --duration 5s",
     "alerts list",
+    "alerts silences",
+    "rules show",
     "limits list",
     "plan",
     "apply",

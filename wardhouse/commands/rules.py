@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from alerting.compacted import Following
+    from alerting.pack import Pack
     from lakehouse.datadir import DataDir
     from wardhouse.in_force import InForce
 
@@ -136,27 +137,38 @@ def apply_pack(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.commands.alert_commands import login
     from wardhouse.errors import Failure, failures
-    from wardhouse.in_force import in_force
 
     settings, folder = Settings(), data_dir(data)
     with failures(PackError, TopicError):
         text, origin = read(pack)
-        new, old = parse(text, origin), in_force(settings, folder).pack
+        new, old = parse(text, origin), _old(settings, folder)
         if new == old:
             typer.echo(f"{new.label} is in force already")
             return
-        for line in differences(old, new):
+        for line in differences(old, new) if old is not None else ():
             typer.echo(line)
-        if new.label == old.label:
+        if old is not None and new.label == old.label:
             raise Failure(f"{new.label} is in force with other rules: raise the version, since alerts name it")
+        before = old.label if old is not None else "what the router runs"
         if dry_run:
-            typer.echo(f"{new.label} could be put in force in place of {old.label}")
+            typer.echo(f"{new.label} could be put in force in place of {before}")
             return
         at, servers = datetime.now(UTC), bootstrap_servers(settings, folder)
         record = rules_in_force.encode(text, at=at, by=login(by), reason=reason)
         put(servers, settings.topic(ALERT_RULES), {rules_in_force.KEY: record})
-        typer.echo(f"{new.label} is applied in place of {old.label}")
+        typer.echo(f"{new.label} is applied in place of {before}")
         _wait(settings, folder, at, new.label, wait)
+
+
+def _old(settings: Settings, folder: "DataDir") -> "Pack | None":
+    """The pack in force; None, and why, where only its name is known."""
+    from wardhouse.in_force import UnknownPackError, in_force
+
+    try:
+        return in_force(settings, folder).pack
+    except UnknownPackError as unknown:
+        typer.echo(f"not compared with what is in force: {unknown}", err=True)
+        return None
 
 
 @app.command()

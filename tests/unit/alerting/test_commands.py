@@ -9,11 +9,20 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.table import Table
-from lakehouse.tables import ALERT_DELIVERY, ALERT_EVENT, ALERT_NOTIFICATION
+from lakehouse.tables import (
+    ALERT_DELIVERY,
+    ALERT_EVENT,
+    ALERT_NOTIFICATION,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+)
 from tests.fixtures.delta import append
 from wardhouse.commands import alerts, limits, rules
+from wardhouse.in_force import started_with
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -308,3 +317,144 @@ def test_a_pack_that_is_broken_is_not_applied(tmp_path: Path) -> None:
     code, out, err = call(rules.app, "apply", str(tmp_path / "broken.yaml"), "--data-dir", str(tmp_path))
     assert (code, out) == (1, "")
     assert err.startswith(f"ward: {tmp_path}/broken.yaml: version: Field required")
+
+
+def observed(code: str, value: float, second: int, **more: Any) -> dict[str, Any]:
+    return {
+        "topic": "vitals",
+        "partition": 0,
+        "offset": second + 1000,
+        "patient_id": "hospital/7",
+        "device_id": "monitor-1",
+        "source": "simulator",
+        "code": code,
+        "value": value,
+        "status": "final",
+        "observed_at": START + timedelta(seconds=second),
+        "received_at": START + timedelta(seconds=second, milliseconds=20),
+        "recorded_at": START + timedelta(seconds=second),
+        "message_id": f"m{second}",
+        **more,
+    }
+
+
+def asked(folder: Path, rule: str, time: str = "2026-01-01T12:00:00Z") -> tuple[str, list[str]]:
+    code, out, err = call(alerts.app, "why-not", "hospital/7", rule, time, "--json", "--data-dir", str(folder))
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    return answer["kind"], answer["lines"]
+
+
+SPO2, HEART_RATE = "59408-5", "8867-4"
+NO_BROKER = "no broker answers: own limits of the patient and silences are left out"
+
+
+def test_why_nobody_was_told_is_answered_from_the_tables(tmp_path: Path) -> None:
+    write(tmp_path, OBSERVATION, *(observed(HEART_RATE, 100.0 + second % 7, second) for second in range(-90, 90)))
+    write(
+        tmp_path, OBSERVATION, observed(SPO2, 97.0, -70), *(observed(SPO2, 84.0, second) for second in range(-60, -50))
+    )
+    write(tmp_path, OBSERVATION, *(observed(SPO2, 96.0, second) for second in range(-50, 90)))
+    gone = {"failed_constraints": ["sensor_disconnected"]}
+    write(tmp_path, OBSERVATION_QUARANTINE, *(observed("9279-1", 0.0, second, **gone) for second in range(-5, 5)))
+    # Another patient's, and another time's.
+    write(tmp_path, OBSERVATION, observed(HEART_RATE, 150.0, 0, patient_id="hospital/8"), observed(SPO2, 80.0, -9000))
+    judged = "judged by adult@2, the default: no router has told of another one"
+    tail = [judged, NO_BROKER, "gold.alert_event is not there"]
+
+    assert asked(tmp_path, "heart-rate-high") == (
+        "no_breach",
+        [
+            "nobody was told: none of 180 messages then had a breach; it tells of heart_rate above 120 /min",
+            "nearest to it: 106 /min (clear, message m-85, 2026-01-01 11:58:35Z)",
+            "the rule: heart_rate above 120 /min, for 15 s, adult@2",
+            *tail,
+        ],
+    )
+    assert asked(tmp_path, "spo2-low") == (
+        "too_short",
+        [
+            (
+                "nobody was told at 2026-01-01 12:00:00Z: it ended (cleared) after 10 s, before it had"
+                " lasted for the rule's"
+                " 15 s (gold.alert_event is not there: so say the values)"
+            ),
+            "  2026-01-01 11:59:00Z  pending: breach, 84 %",
+            "  2026-01-01 11:59:10Z  resolved: cleared, 96 %",
+            "the rule: spo2 below 90 %, for 15 s, adult@2",
+            *tail,
+        ],
+    )
+    assert asked(tmp_path, "respiratory-rate-low")[0] == "quarantined"
+    assert asked(tmp_path, "temperature-high")[0] == "no_signal"
+    # The one value of 09:30 stands until another is seen, so that its alert should be open half an hour later.
+    assert asked(tmp_path, "spo2-low", "2026-01-01T10:00:00Z")[0] == "not_recorded"
+    assert asked(tmp_path, "spo2-low", "2026-01-01T09:00:00Z")[0] == "nothing_heard"
+    assert asked(tmp_path, "pulse-high")[0] == "no_rule"
+    kind, lines = asked(tmp_path, "news2-high")
+    assert (kind, lines[1]) == ("no_breach", "nearest to it: 4 points (clear, message m-60, 2026-01-01 11:59:00Z)")
+
+    write(tmp_path, ALERT_EVENT, row("e", 0, "pending", "high", patient_id="hospital/7", emitted_at=START))
+    write(tmp_path, ALERT_EVENT, row("e", 1, "active", "high", patient_id="hospital/7", emitted_at=START))
+    kind, lines = asked(tmp_path, "spo2-low", "2026-01-01T12:00:01Z")
+    assert (kind, lines[0]) == (
+        "not_known",
+        "it was active at 2026-01-01 12:00:01Z; who was told is not known: gold.alert_notification is not there",
+    )
+
+
+def test_what_a_device_said_of_itself_is_looked_up_in_its_messages(tmp_path: Path) -> None:
+    write(tmp_path, OBSERVATION, *(observed(HEART_RATE, 80.0, second) for second in range(-60, 60)))
+    body = {"device_status": {"battery": 22.0}}
+    sent = [
+        {
+            "topic": "vitals",
+            "partition": 0,
+            "offset": second + 1000,
+            "received_at": START + timedelta(seconds=second),
+            "key": b"hospital/7",
+            "value": json.dumps(body).encode(),
+        }
+        for second in range(-60, 60)
+    ]
+    kind, lines = asked(tmp_path, "battery-low")
+    assert (kind, lines[-1]) == ("no_breach", "bronze.device_message is not there")
+    write(tmp_path, DEVICE_MESSAGE, *sent)
+    kind, lines = asked(tmp_path, "battery-low")
+    assert (kind, lines[1]) == ("margin", "nearest to it: 22 (margin, message m-60, 2026-01-01 11:59:00Z)")
+
+
+def test_the_scale_of_a_patient_counts_however_long_ago_it_was_set(tmp_path: Path) -> None:
+    scale = observed("wardhouse-spo2-scale", 2.0, -30 * 86_400)
+    write(tmp_path, OBSERVATION, *(observed(SPO2, 88.0, second) for second in range(-10, 10)))
+    assert asked(tmp_path, "news2-medium")[1][1].startswith("nearest to it: 3 points (")
+    write(tmp_path, OBSERVATION, scale)
+    assert asked(tmp_path, "news2-medium")[1][1].startswith("nearest to it: 0 points (")
+
+
+def test_without_any_table_the_answer_says_what_is_not_there(tmp_path: Path) -> None:
+    kind, lines = asked(tmp_path, "spo2-low")
+    assert kind == "not_known"
+    assert lines == [
+        "nothing can be said: silver.observation is not there, nor an alert of the rule at 2026-01-01 12:00:00Z",
+        "judged by adult@2, the default: no router has told of another one",
+        NO_BROKER,
+        "gold.alert_event is not there",
+        "silver.observation is not there",
+    ]
+    code, out, err = call(alerts.app, "why-not", "hospital/7", "spo2-low", "noon", "--data-dir", str(tmp_path))
+    assert (code, out, "give an instant with its offset" in err) == (2, "", True)
+
+
+def test_a_pack_of_the_sites_own_that_the_router_was_started_with_is_known_by_its_name_alone(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": "child@1"})
+    assert started_with(data).pack.label == "child@1"
+    assert asked(tmp_path, "spo2-low")[1][1] == "judged by child@1, what the router runs"
+    for label in ("ward-7@3", "adult@1"):
+        progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": label})
+        code, out, err = call(
+            alerts.app, "why-not", "hospital/7", "spo2-low", "2026-01-01T12:00:00Z", "--data-dir", str(tmp_path)
+        )
+        said = f"ward: the router runs {label}, which does not come with ward: name its .yaml file\n"
+        assert (code, out, err) == (1, "", said)

@@ -135,6 +135,12 @@ def test_a_device_that_was_not_heard_then() -> None:
     assert ask().lines[1] == "nor in the 1 h 2 min 45 s before"
 
 
+def test_of_a_moment_that_has_just_been_it_is_said_that_values_may_be_on_their_way() -> None:
+    way = "some of it may not have landed in silver.observation yet: ask again in two minutes"
+    assert ask(until=NOON_MS).lines[-1] == way
+    assert way not in ask(until=NOON_MS + 120_000).lines
+
+
 def test_a_signal_that_did_not_come_then() -> None:
     verdict = "nobody was told: 2 messages came then, none with SpO2 (pulse oximetry)"
     assert ask(evaluations=every(0, 2, 1, (HR, 80.0))) == Answer("no_signal", (verdict, RULE_SPO2))
@@ -542,6 +548,25 @@ def test_an_alert_of_a_rule_that_the_pack_has_no_longer_is_still_told_of() -> No
     assert (answer.kind, answer.lines[0]) == (
         "told",
         "somebody was told: nurse, delivered 2026-03-01 11:59:46Z, 1 attempt",
+    )
+
+
+def test_of_a_moment_before_an_alert_opened_it_is_said_what_became_of_it() -> None:
+    at_once = [event(0, "active", "breach", 60, value=84.0)]
+    asked = ask(events=at_once, notifications=[decided(60, "nurse", sequence=0)], deliveries=[ended(60, "delivered")])
+    assert asked.kind == "told"
+    waited = [decided(90, "nurse", reason="grouped", sequence=0)]
+    assert ask(events=at_once, notifications=waited).kind == "waiting"
+
+
+def test_what_was_told_of_another_alert_of_the_rule_is_left_out() -> None:
+    others = [{**row, "alert_id": "bb22", "emitted_at": at(-900), "observed_at": at(-900)} for row in OPENED[:1]]
+    over = {**others[0], "sequence": 1, "state": "resolved", "reason": "cleared"}
+    of_other = [{**decided(-890, "doctor"), "alert_ids": ["bb22"]}]
+    answer = ask(events=[*others, over, *OPENED], notifications=of_other)
+    assert (answer.kind, answer.lines[-1]) == (
+        "not_known",
+        "  nobody: gold.alert_notification has nothing of it: the rule tells nobody, or it lands within half a minute",
     )
 
 
