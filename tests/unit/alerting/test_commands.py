@@ -367,7 +367,7 @@ def test_why_nobody_was_told_is_answered_from_the_tables(tmp_path: Path) -> None
         [
             "nobody was told: none of 180 messages then had a breach; it tells of heart_rate above 120 /min",
             "nearest to it: 106 /min (clear, message m-85, 2026-01-01 11:58:35Z)",
-            "the rule: heart_rate above 120 /min, for 15 s, adult@2",
+            "the rule: heart_rate above 120 /min, for 30 s, adult@2",
             *tail,
         ],
     )
