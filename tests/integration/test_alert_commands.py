@@ -178,8 +178,8 @@ def test_a_pack_is_applied_shown_and_taken_back(broker: str, names: Topics, data
     file.write_text(QUICK)
     with routing(broker, names, data) as router:
         dry = ward(data, rules.app, "apply", str(file), "--dry-run")
-        assert (dry[0], dry[1].splitlines()[:2]) == (0, ["name: adult -> quick", "version: 2 -> 1"])
-        assert dry[1].endswith("quick@1 could be put in force in place of adult@2\n")
+        assert (dry[0], dry[1].splitlines()[:2]) == (0, ["name: adult -> quick", f"version: {ADULT.version} -> 1"])
+        assert dry[1].endswith(f"quick@1 could be put in force in place of {ADULT.label}\n")
         assert ward(data, rules.app, "reset")[1].startswith("no pack is applied")
         assert router.said == []
 
@@ -188,7 +188,7 @@ def test_a_pack_is_applied_shown_and_taken_back(broker: str, names: Topics, data
         )
         assert (code, out.splitlines()[-2:]) == (
             1,
-            ["quick@1 is applied in place of adult@2", "router: quick@1 is in force"],
+            [f"quick@1 is applied in place of {ADULT.label}", "router: quick@1 is in force"],
         )
         assert err == (
             "alert flow: no message was evaluated meanwhile, so that it cannot be told;"
@@ -210,8 +210,8 @@ def test_a_pack_is_applied_shown_and_taken_back(broker: str, names: Topics, data
                 0,
                 [
                     "the pack that was applied is taken back",
-                    "router: adult@2 is in force",
-                    "alert flow: it evaluates with adult@2",
+                    f"router: {ADULT.label} is in force",
+                    f"alert flow: it evaluates with {ADULT.label}",
                 ],
                 "",
             )
@@ -225,7 +225,7 @@ def test_a_pack_that_no_router_takes_stays_applied(broker: str, names: Topics, d
     file = tmp_path / "quick.yaml"
     file.write_text(QUICK)
     code, out, err = ward(data, rules.app, "apply", str(file), "--wait", "0.5")
-    assert (code, out.splitlines()[-1]) == (1, "quick@1 is applied in place of adult@2")
+    assert (code, out.splitlines()[-1]) == (1, f"quick@1 is applied in place of {ADULT.label}")
     assert err.startswith("router: it has not said so yet; it takes the pack when it runs on this data dir")
     with routing(broker, names, data) as router:
         assert router.said == ["pack quick@1 is in force"]

@@ -5,10 +5,11 @@ import pytest
 
 from alerting.answers import explanation, silenced, story, told
 from alerting.command import Silence
-from alerting.pack import Pack, load
+from alerting.pack import Pack
+from tests.fixtures.packs import kinds_pack
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ADULT = load("adult")
+KINDS = kinds_pack()
 Row = dict[str, Any]
 
 
@@ -25,7 +26,7 @@ def event(sequence: int, state: str, reason: str, seconds: float, **more: Any) -
         "rule_id": "spo2-low",
         "title": "SpO2 low",
         "kind": "limit",
-        "pack": "adult@2",
+        "pack": "kinds@1",
         "priority": "high",
         "category": "physiological",
         "patient_id": "hospital/7",
@@ -102,7 +103,7 @@ SILENCE = Silence(
 )
 
 HEADING = [
-    "SpO2 low (high, physiological), rule spo2-low of adult@2",
+    "SpO2 low (high, physiological), rule spo2-low of kinds@1",
     "patient hospital/7, MED MED-03, device monitor-1",
     "alert aa11",
 ]
@@ -127,16 +128,13 @@ def test_a_story_is_a_line_for_each_transition() -> None:
 
 
 def test_an_explanation_tells_why_what_who_and_how_it_ended() -> None:
-    lines = explanation(EVENTS, NOTIFICATIONS, DELIVERIES, pack=ADULT, silences={"s1": SILENCE})
+    lines = explanation(EVENTS, NOTIFICATIONS, DELIVERIES, pack=KINDS, silences={"s1": SILENCE})
     assert list(lines) == [
         *HEADING,
         "why it fired",
         "  the rule: spo2 below 90 %, for 15 s",
         "  its reason: Below 90 % the dissociation curve is steep, and a small further fall costs much oxygen.",
-        (
-            "  its source: Default adult limits of docs/alerting.md. A limit of 88 instead of 90 removed 63 % of SpO2"
-            " alarms in PMC4891882."
-        ),
+        ("  its source: Limits for tests. A limit of 88 instead of 90 removed 63 % of SpO2 alarms in PMC4891882."),
         "  it opened at 86 %, against a limit of 90 %",
         "  it rests on: SpO2 (pulse oximetry) 86 %, observed 2026-03-01 12:00:00Z, message m0",
         "  its message reached the broker 0.5 s after that instant",
@@ -169,11 +167,11 @@ def test_an_alert_of_a_device_that_nobody_was_told_of_is_explained_with_what_is_
     muted = {**first, "sequence": 1, "state": "silenced", "reason": "inhibited", "muted_by": "battery-low"}
     lines = explanation([first, muted], [], [], pack=None, silences=None, missing=("gold.alert_notification",))
     assert list(lines) == [
-        "No data from the device (low, technical), rule device-silent of adult@2",
+        "No data from the device (low, technical), rule device-silent of kinds@1",
         "patient hospital/7, MED MED-03, device monitor-1",
         "alert aa11",
         "why it fired",
-        "  the words of rule device-silent of adult@2 are not kept here",
+        "  the words of rule device-silent of kinds@1 are not kept here",
         "  it opened at 1 min, against a limit of 1 min",
         "  it rests on no reading: a device or a time tells of it",
         "what happened",
@@ -192,16 +190,16 @@ def test_an_alert_of_a_device_that_nobody_was_told_of_is_explained_with_what_is_
 
 
 def test_the_words_of_another_version_of_the_pack_are_said_to_be_so() -> None:
-    lines = explanation([{**EVENTS[0], "pack": "adult@1"}], [], [], pack=ADULT, silences={})
+    lines = explanation([{**EVENTS[0], "pack": "kinds@0"}], [], [], pack=KINDS, silences={})
     assert lines[4:6] == (
-        "  the words are those of adult@2; the alert was made by adult@1, which is not kept here",
+        "  the words are those of kinds@1; the alert was made by kinds@0, which is not kept here",
         "  the rule: spo2 below 90 %, for 15 s",
     )
 
 
 def test_a_unit_with_a_limit_of_its_own_and_a_limit_of_the_patients_own_are_named() -> None:
     first = {**EVENTS[0], "reason": "own_limit_breach", "location_unit": "RESP"}
-    lines = explanation([first], [], [], pack=ADULT, silences={})
+    lines = explanation([first], [], [], pack=KINDS, silences={})
     assert "  the rule: spo2 below 86 %, for 15 s" in lines
     assert "  it opened at 86 %, against a limit of the patient's own of 90 %" in lines
 
@@ -260,12 +258,12 @@ def test_a_unit_with_a_limit_of_its_own_and_a_limit_of_the_patients_own_are_name
 def test_who_was_told_always_has_an_answer(
     events: list[Row], notifications: list[Row], deliveries: list[Row], missing: tuple[str, ...], said: str
 ) -> None:
-    assert told(events, notifications, deliveries, pack=ADULT, missing=missing) == (said,)
+    assert told(events, notifications, deliveries, pack=KINDS, missing=missing) == (said,)
 
 
 def test_a_rule_without_channels_is_told_to_nobody() -> None:
-    quiet = Pack.model_validate({**ADULT.model_dump(exclude={"notification"})})
-    assert told(EVENTS[:2], [], [], pack=quiet) == ("nobody: the rule tells nobody, by adult@2",)
+    quiet = Pack.model_validate({**KINDS.model_dump(exclude={"notification"})})
+    assert told(EVENTS[:2], [], [], pack=quiet) == ("nobody: the rule tells nobody, by kinds@1",)
 
 
 def test_what_people_and_devices_send_stays_on_one_line() -> None:

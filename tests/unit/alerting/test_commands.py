@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from alerting.pack import load
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.table import Table
@@ -21,6 +22,7 @@ from lakehouse.tables import (
     OBSERVATION_QUARANTINE,
 )
 from tests.fixtures.delta import append
+from tests.fixtures.packs import KINDS_FILE
 from wardhouse.commands import alerts, limits, rules
 from wardhouse.in_force import started_with
 
@@ -338,8 +340,10 @@ def observed(code: str, value: float, second: int, **more: Any) -> dict[str, Any
     }
 
 
-def asked(folder: Path, rule: str, time: str = "2026-01-01T12:00:00Z") -> tuple[str, list[str]]:
-    code, out, err = call(alerts.app, "why-not", "hospital/7", rule, time, "--json", "--data-dir", str(folder))
+def asked(
+    folder: Path, rule: str, time: str = "2026-01-01T12:00:00Z", rules: tuple[str, ...] = ("--rules", str(KINDS_FILE))
+) -> tuple[str, list[str]]:
+    code, out, err = call(alerts.app, "why-not", "hospital/7", rule, time, "--json", *rules, "--data-dir", str(folder))
     assert (code, err) == (0, "")
     answer = json.loads(out)
     return answer["kind"], answer["lines"]
@@ -359,7 +363,7 @@ def test_why_nobody_was_told_is_answered_from_the_tables(tmp_path: Path) -> None
     write(tmp_path, OBSERVATION_QUARANTINE, *(observed("9279-1", 0.0, second, **gone) for second in range(-5, 5)))
     # Another patient's, and another time's.
     write(tmp_path, OBSERVATION, observed(HEART_RATE, 150.0, 0, patient_id="hospital/8"), observed(SPO2, 80.0, -9000))
-    judged = "judged by adult@2, the default: no router has told of another one"
+    judged = "judged by kinds@1, named with --rules"
     tail = [judged, NO_BROKER, "gold.alert_event is not there"]
 
     assert asked(tmp_path, "heart-rate-high") == (
@@ -367,7 +371,7 @@ def test_why_nobody_was_told_is_answered_from_the_tables(tmp_path: Path) -> None
         [
             "nobody was told: none of 180 messages then had a breach; it tells of heart_rate above 120 /min",
             "nearest to it: 106 /min (clear, message m-85, 2026-01-01 11:58:35Z)",
-            "the rule: heart_rate above 120 /min, for 30 s, adult@2",
+            "the rule: heart_rate above 120 /min, for 15 s, kinds@1",
             *tail,
         ],
     )
@@ -381,7 +385,7 @@ def test_why_nobody_was_told_is_answered_from_the_tables(tmp_path: Path) -> None
             ),
             "  2026-01-01 11:59:00Z  pending: breach, 84 %",
             "  2026-01-01 11:59:10Z  resolved: cleared, 96 %",
-            "the rule: spo2 below 90 %, for 15 s, adult@2",
+            "the rule: spo2 below 90 %, for 15 s, kinds@1",
             *tail,
         ],
     )
@@ -437,7 +441,7 @@ def test_without_any_table_the_answer_says_what_is_not_there(tmp_path: Path) -> 
     assert kind == "not_known"
     assert lines == [
         "nothing can be said: silver.observation is not there, nor an alert of the rule at 2026-01-01 12:00:00Z",
-        "judged by adult@2, the default: no router has told of another one",
+        "judged by kinds@1, named with --rules",
         NO_BROKER,
         "gold.alert_event is not there",
         "silver.observation is not there",
@@ -448,9 +452,11 @@ def test_without_any_table_the_answer_says_what_is_not_there(tmp_path: Path) -> 
 
 def test_a_pack_of_the_sites_own_that_the_router_was_started_with_is_known_by_its_name_alone(tmp_path: Path) -> None:
     data = DataDir(tmp_path)
+    default = f"judged by {load().label}, the default: no router has told of another one"
+    assert asked(tmp_path, "spo2-low", rules=())[1][1] == default
     progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": "child@1"})
     assert started_with(data).pack.label == "child@1"
-    assert asked(tmp_path, "spo2-low")[1][1] == "judged by child@1, what the router runs"
+    assert asked(tmp_path, "spo2-low", rules=())[1][1] == "judged by child@1, what the router runs"
     for label in ("ward-7@3", "adult@1"):
         progress.append(data.progress("alert_router"), {"at": START.isoformat(), "pack": label})
         code, out, err = call(

@@ -7,11 +7,11 @@ import pytest
 from alerting.evaluation import Evaluation, Reading
 from alerting.history import Device, Place, devices, evaluations, usable
 from alerting.limits import LimitError, OwnLimits
-from alerting.pack import load
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE
 from tests.fixtures.delta import arrow
+from tests.fixtures.packs import kinds_pack
 
-ADULT = load("adult")
+KINDS = kinds_pack()
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOON_MS = round(NOON.timestamp() * 1000)
 HR, SPO2, TEMPERATURE, ACVPU = "8867-4", "59408-5", "8310-5", "67775-7"
@@ -41,7 +41,7 @@ def value(code: str | None, number: float | None, offset: int = 0, seconds: floa
 
 def made(good: list[Row], bad: list[Row] | None = None, **more: Any) -> list[Evaluation]:
     quarantined = None if bad is None else arrow(OBSERVATION_QUARANTINE, *bad)
-    return list(evaluations(arrow(OBSERVATION, *good), quarantined, ADULT, **more))
+    return list(evaluations(arrow(OBSERVATION, *good), quarantined, KINDS, **more))
 
 
 def readings(found: list[Evaluation]) -> list[list[tuple[str, str, float | None, str | None]]]:
@@ -54,7 +54,7 @@ def test_values_of_one_message_come_back_as_its_evaluation_with_what_was_quarant
     coded = value(ACVPU, None, value_code="V")
     assert made([value(TEMPERATURE, 38.6), coded, value(HR, 118.0)], [bad, unnamed]) == [
         Evaluation(
-            pack="adult@2",
+            pack="kinds@1",
             message_id="m0",
             patient_id="hospital/7",
             device_id="monitor-1",
@@ -126,7 +126,7 @@ def test_the_limit_of_a_unit_and_from_when_they_were_set_the_patients_own_are_in
 def test_own_limits_that_the_pack_does_not_take_are_named_and_not_used() -> None:
     good = OwnLimits("hospital/7", SPO2, None, 85.0, set_at=0)
     bad = OwnLimits("hospital/7", SPO2, 95.0, None, set_at=0)
-    assert usable(ADULT, [good, bad]) == (
+    assert usable(KINDS, [good, bad]) == (
         (good,),
         ("hospital/7: the pack has no high limit of spo2 that could be replaced",),
     )
@@ -148,7 +148,7 @@ def test_many_patients_go_through_in_one_pass_beyond_one_batch() -> None:
     for name, column in (("offset", seconds), ("received_at", instants)):
         whole = whole.set_column(whole.column_names.index(name), name, column)
     both = whole.set_column(whole.column_names.index("code"), "code", pa.array([SPO2] * 70_000))
-    found = list(evaluations(pa.concat_tables([both, whole]), None, ADULT))
+    found = list(evaluations(pa.concat_tables([both, whole]), None, KINDS))
     assert len(found) == 70_000
     assert {tuple(seen.code for seen in each.readings) for each in found} == {(SPO2, HR)}
     assert [each.offset for each in found] == list(range(70_000))

@@ -9,11 +9,12 @@ from alerting.command import Silence
 from alerting.evaluation import Evaluation, Reading
 from alerting.kinds import Rule
 from alerting.limits import OwnLimits
-from alerting.pack import Pack, load
+from alerting.pack import Pack
 from alerting.why_not import Answer, Evidence, Question, span_needed, why_not
+from tests.fixtures.packs import kinds_pack
 
-ADULT = load("adult")
-ARMS = arms(ADULT)
+KINDS = kinds_pack()
+ARMS = arms(KINDS)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOON_MS = round(NOON.timestamp() * 1000)
 HR, SPO2, RR = "8867-4", "59408-5", "9279-1"
@@ -29,7 +30,7 @@ def message(seconds: float, *values: tuple[str, float | None], late: float = 0, 
         readings.append(Reading(code, band.band, value, band.rule, band.limit, None, fault))
     at = NOON_MS + round(seconds * 1000)
     made = Evaluation(
-        pack=ADULT.label,
+        pack=KINDS.label,
         message_id=f"m{seconds:g}",
         patient_id="hospital/7",
         device_id="monitor-1",
@@ -61,7 +62,7 @@ def event(sequence: int, state: str, reason: str, seconds: float, **more: Any) -
         "rule_id": "spo2-low",
         "title": "SpO2 low",
         "kind": "limit",
-        "pack": "adult@2",
+        "pack": "kinds@1",
         "priority": "high",
         "category": "physiological",
         "patient_id": "hospital/7",
@@ -101,19 +102,19 @@ def ended(seconds: float, status: str, channel: str = "nurse", **more: Any) -> R
 
 
 def ask(rule_id: str = "spo2-low", seconds: float = 0, **evidence: Any) -> Answer:
-    given = {"pack": ADULT, "silences": {}, **evidence}
+    given = {"pack": KINDS, "silences": {}, **evidence}
     return why_not(Question("hospital/7", rule_id, NOON_MS + round(seconds * 1000)), Evidence(**given))
 
 
-RULE_SPO2 = "the rule: spo2 below 90 %, for 15 s, adult@2"
-RULE_HR = "the rule: heart_rate above 120 /min, for 30 s, adult@2"
+RULE_SPO2 = "the rule: spo2 below 90 %, for 15 s, kinds@1"
+RULE_HR = "the rule: heart_rate above 120 /min, for 15 s, kinds@1"
 
 
 # No alert that was
 
 
 def test_a_rule_that_the_pack_has_not() -> None:
-    first = "nobody could be told: adult@2 has no rule spo2-lo"
+    first = "nobody could be told: kinds@1 has no rule spo2-lo"
     assert ask("spo2-lo") == Answer("no_rule", (first, "did you mean spo2-low or spo2-silent?"))
     listed = ask("zzz").lines[1]
     assert listed.startswith("its rules: heart-rate-high, heart-rate-low, ")
@@ -282,7 +283,7 @@ def test_an_alert_that_should_have_been_and_is_not_recorded() -> None:
             "20 mm[Hg] (clear",
         ),
         ("battery-low", [message(0, (HR, 80.0), battery=25.0)], "margin", "25 (margin"),
-        ("clock-skew", [message(0, (HR, 80.0), late=-50)], "no_breach", "50 (clear"),
+        ("clock-skew", [message(n, (HR, 80.0), late=50) for n in range(5)], "no_breach", "50 (clear"),
         ("heart-rate-flat", every(-120, 0, 10, (HR, 80.0)), "margin", "1 min 50 s (margin"),
     ],
 )
@@ -315,7 +316,7 @@ def test_a_silence_is_judged_by_how_often_it_was_heard() -> None:
             "nobody was told: the silence had lasted 30 s of 1 min",
             "heard last at 2026-03-01 11:59:30Z",
             "heard again at 2026-03-01 12:00:20Z",
-            "the rule: no message for 1 min, adult@2",
+            "the rule: no message for 1 min, kinds@1",
         ),
     )
     sparse = every(-1200, -299, 300, (HR, 80.0))
@@ -351,7 +352,7 @@ def test_a_breach_that_ended_before_its_delay() -> None:
                 "nobody was told at 2026-03-01 12:00:00Z: it ended (cleared) after 8 s, before it had"
                 " lasted for the rule's 15 s"
             ),
-            "SpO2 low (high, physiological), rule spo2-low of adult@2",
+            "SpO2 low (high, physiological), rule spo2-low of kinds@1",
             "patient hospital/7, device monitor-1",
             "alert aa11",
             "  2026-03-01 11:59:30Z  pending       breach: 85 % (limit 90), by the clock, written 2026-03-01 11:59:30Z",
@@ -528,9 +529,9 @@ INHIBITED = [*OPENED, event(2, "silenced", "inhibited", -10, muted_by="lead-off"
         ),
         (
             0,
-            {"events": OPENED, "pack": Pack.model_validate(ADULT.model_dump(exclude={"notification"}))},
+            {"events": OPENED, "pack": Pack.model_validate(KINDS.model_dump(exclude={"notification"}))},
             "tells_nobody",
-            "nobody was told at 2026-03-01 12:00:00Z: adult@2 names no channel for this rule",
+            "nobody was told at 2026-03-01 12:00:00Z: kinds@1 names no channel for this rule",
         ),
     ],
 )
@@ -543,7 +544,7 @@ def test_an_alert_that_stood_then_says_what_became_of_it(
 
 
 def test_an_alert_of_a_rule_that_the_pack_has_no_longer_is_still_told_of() -> None:
-    gone = Pack.model_validate({**ADULT.model_dump(), "rules": [{**ADULT.rules[0].model_dump(), "inhibits": ()}]})
+    gone = Pack.model_validate({**KINDS.model_dump(), "rules": [KINDS.rules[0].model_dump()]})
     answer = ask(events=OPENED, notifications=TOLD, deliveries=DELIVERED, pack=gone)
     assert (answer.kind, answer.lines[0]) == (
         "told",
@@ -580,7 +581,7 @@ def test_an_alert_of_a_shifted_clock_is_found_by_that_clock() -> None:
     century = timedelta(days=36_500)
     shifted = [{**row, "observed_at": row["observed_at"] + century} for row in OPENED]
     asked = Question("hospital/7", "spo2-low", NOON_MS + round(century.total_seconds() * 1000))
-    found = Evidence(pack=ADULT, events=shifted, notifications=TOLD, deliveries=DELIVERED)
+    found = Evidence(pack=KINDS, events=shifted, notifications=TOLD, deliveries=DELIVERED)
     assert why_not(asked, found).kind == "told"
     early = Question("hospital/7", "spo2-low", asked.at - 20_000)
     assert why_not(early, found).kind == "pending"
@@ -595,6 +596,6 @@ def test_an_alert_of_a_shifted_clock_is_found_by_that_clock() -> None:
     ],
 )
 def test_as_much_of_the_past_is_looked_at_as_the_rule_needs(rule_id: str, back: timedelta, ahead: timedelta) -> None:
-    rule: Rule | None = ADULT.rule(rule_id)
+    rule: Rule | None = KINDS.rule(rule_id)
     assert rule is not None
     assert span_needed(rule) == (back, ahead)

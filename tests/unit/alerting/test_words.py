@@ -3,13 +3,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from alerting.kinds import Rule
-from alerting.pack import Pack, load
+from alerting.pack import Pack
 from alerting.words import described, display, instant, quantity, span
+from tests.fixtures.packs import kinds_pack
 
-ADULT = load("adult")
+KINDS = kinds_pack()
 
 
-def rule(rule_id: str, pack: Pack = ADULT) -> Rule:
+def rule(rule_id: str, pack: Pack = KINDS) -> Rule:
     found = pack.rule(rule_id)
     assert found is not None
     return found
@@ -52,7 +53,7 @@ def test_a_code_that_is_not_known_stays_as_it_is() -> None:
 
 
 def test_a_limit_is_described_with_its_units_its_end_and_who_is_told() -> None:
-    assert described(ADULT, rule("spo2-low")) == (
+    assert described(KINDS, rule("spo2-low")) == (
         "spo2-low: SpO2 low (high, physiological)",
         "  spo2 below 90 %, for 15 s",
         "  in unit RESP spo2 below 86 %: Target range 88-92 % in hypercapnic failure (NEWS2 SpO2 scale 2, RCP 2017).",
@@ -92,12 +93,12 @@ def test_a_limit_is_described_with_its_units_its_end_and_who_is_told() -> None:
     ],
 )
 def test_every_kind_is_described(rule_id: str, watched: str, end: str) -> None:
-    lines = described(ADULT, rule(rule_id))
+    lines = described(KINDS, rule(rule_id))
     assert [line.strip() for line in lines if line.startswith(("  over", f"  {watched}"))] == [watched, end]
 
 
 def test_a_rule_that_tells_nobody_says_so_and_what_it_keeps_others_from_telling() -> None:
     silent = rule("lead-off").model_copy(update={"channels": ()})
-    assert "  tells nobody" in described(ADULT, silent)
-    named = "heart-rate-absent, heart-rate-silent"
-    assert f"  while it is open, nobody is told of {named}" in described(ADULT, silent)
+    assert "  tells nobody" in described(KINDS, silent)
+    named = "heart-rate-low, heart-rate-high, respiratory-rate-low, respiratory-rate-high"
+    assert f"  while it is open, nobody is told of {named}" in described(KINDS, silent)
