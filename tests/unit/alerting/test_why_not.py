@@ -133,7 +133,7 @@ def test_a_device_that_was_not_heard_then() -> None:
             "a remark",
         ),
     )
-    assert ask().lines[1] == "nor in the 1 h 3 min 15 s before"
+    assert ask().lines[1] == "nor in the 1 h 2 min 45 s before"
 
 
 def test_of_a_moment_that_has_just_been_it_is_said_that_values_may_be_on_their_way() -> None:
@@ -283,7 +283,7 @@ def test_an_alert_that_should_have_been_and_is_not_recorded() -> None:
             "20 mm[Hg] (clear",
         ),
         ("battery-low", [message(0, (HR, 80.0), battery=25.0)], "margin", "25 (margin"),
-        ("clock-skew", [message(n, (HR, 80.0), late=50) for n in range(5)], "no_breach", "50 (clear"),
+        ("clock-skew", [message(0, (HR, 80.0), late=-50)], "no_breach", "50 (clear"),
         ("heart-rate-flat", every(-120, 0, 10, (HR, 80.0)), "margin", "1 min 50 s (margin"),
     ],
 )
@@ -590,7 +590,7 @@ def test_an_alert_of_a_shifted_clock_is_found_by_that_clock() -> None:
 @pytest.mark.parametrize(
     ("rule_id", "back", "ahead"),
     [
-        ("spo2-low", timedelta(hours=1, minutes=3, seconds=15), timedelta(minutes=3, seconds=15)),
+        ("spo2-low", timedelta(hours=1, minutes=2, seconds=45), timedelta(minutes=2, seconds=45)),
         ("systolic-bp-falling", timedelta(hours=1, minutes=8), timedelta(minutes=8)),
         ("news2-high", timedelta(hours=6, minutes=8), timedelta(minutes=8)),
     ],
