@@ -81,7 +81,8 @@ def _evaluation(record: dict[str, Any]) -> Evaluation:
         record["received_at"],
         tuple(
             Reading(
-                seen["code"],
+                # A value without a code has no signal, and says so by its fault; the others of its message count.
+                seen.get("code") or "",
                 seen["band"],
                 seen.get("value"),
                 seen.get("rule"),

@@ -190,7 +190,7 @@ class _Bands:
             return Reading(code, "none", fault=fault)
         own = self._own.get((row[3], code)) if self._own else None
         if own is not None and own[0] <= row[10]:
-            found = band_of(own[1], code, value)
+            found = band_of(own[1], code, value, row[6])
         else:
             own, found = None, band_of(self._arms, code, value, row[6])
         return Reading(code, found.band, value, found.rule, found.limit, value_code, None, own is not None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from alerting.kinds import Priority
 from alerting.notification import Notification, Told
+from alerting.words import quantity
 from lakehouse.vocabulary import signal_by_code
 
 RANK: dict[Priority, int] = {"high": 0, "medium": 1, "low": 2}
@@ -117,13 +118,13 @@ def _alert(told: Told) -> str:
 
 def _facts(told: Told) -> Iterator[str]:
     if told.value is not None:
-        limit = f", limit {_number(told.limit_value, told.code)}" if told.limit_value is not None else ""
-        yield f"{_signal(told.code)}{_number(told.value, told.code)}{limit}"
+        limit = f", limit {quantity(told.kind, told.code, told.limit_value)}" if told.limit_value is not None else ""
+        yield f"{_signal(told.code)}{quantity(told.kind, told.code, told.value)}{limit}"
     elif told.limit_value is not None:
-        yield f"{_signal(told.code)}limit {_number(told.limit_value, told.code)}"
+        yield f"{_signal(told.code)}limit {quantity(told.kind, told.code, told.limit_value)}"
     yield f"since {instant(told.since)}"
     if told.trend is not None:
-        start = f" from {_number(told.trend_from, told.code)}" if told.trend_from is not None else ""
+        start = f" from {quantity(told.kind, told.code, told.trend_from)}" if told.trend_from is not None else ""
         span = f" {_span(told.trend_s)} ago" if told.trend_s is not None else ""
         yield f"{clean(told.trend)}{start}{span}"
 
@@ -133,18 +134,15 @@ def _signal(code: str | None) -> str:
     return f"{signal.display}: " if signal else f"{clean(code)}: " if code else ""
 
 
-def _number(value: float | None, code: str | None) -> str:
-    signal = signal_by_code().get(code or "")
-    return f"{value:g} {signal.unit}" if signal and signal.unit else f"{value:g}"
-
-
 def _span(seconds: int) -> str:
     return f"{seconds // 60} min" if seconds >= 120 else f"{seconds} s"
 
 
 def _first_value(notification: Notification) -> str:
     first = next(iter(in_order(notification.alerts)), None)
-    return f": {_number(first.value, first.code)}" if first is not None and first.value is not None else ""
+    if first is None or first.value is None:
+        return ""
+    return f": {quantity(first.kind, first.code, first.value)}"
 
 
 def _place(notification: Notification) -> str:

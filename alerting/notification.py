@@ -39,6 +39,7 @@ class Told:
     category: Category
     state: str
     since: int
+    kind: str | None = None
     code: str | None = None
     value: float | None = None
     limit_value: float | None = None

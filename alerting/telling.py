@@ -137,6 +137,7 @@ def _told(alert: Alert, trend: Trend) -> Told:
         category=alert.definition.category,
         state=alert.state.value,
         since=alert.opened_at,
+        kind=alert.definition.kind,
         code=alert.code,
         value=alert.value,
         limit_value=alert.limit,

@@ -405,3 +405,9 @@ def test_a_router_that_dies_at_any_point_leaves_the_events_of_one_that_did_not(
     assert all(len(bytes_of_one) == 1 for bytes_of_one in by_key.values())
     assert set(disturbed.events) == set(undisturbed.events)
     assert set(disturbed.notifications) == set(undisturbed.notifications)
+
+
+def test_a_value_without_a_code_does_not_cost_the_others_of_its_message() -> None:
+    record = orjson.loads(evaluation(0, 0, (HR, 130.0)))
+    record["observations"].append({"value": 3.0, "band": "none", "fault": "unknown_code"})
+    assert route(Engine(ADULT), orjson.dumps(record)) == [("heart-rate-high", "active", 120.0)]
