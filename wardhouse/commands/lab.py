@@ -25,7 +25,7 @@ class SourceName(StrEnum):
 
 
 PLAIN = "plain"
-_DAY_S = 86_400.0
+_PICTURES = (".svg", ".png")
 
 
 def simulate(
@@ -66,10 +66,12 @@ def simulate(
     from lakehouse.reader import TableMissingError
     from lakehouse.sources.source import SourceError
     from streaming.simulator.regenerate import RegenerateError
-    from wardhouse.errors import failures
+    from wardhouse.errors import Failure, failures
     from wardhouse.lab import run
 
     with failures(PackError, TableMissingError, SourceError, RegenerateError):
+        if plot is not None and plot.suffix not in _PICTURES:
+            raise Failure(f"--plot {plot}: a picture is one of {', '.join(_PICTURES)}")
         packs = _packs(rules, against or [], limit or [])
         if source is SourceName.TRUTH:
             history = _truth(path, patients, hours * 3600, cadence, seed, episodes, transients)
@@ -186,8 +188,6 @@ def _plot(outcomes: "list[Outcome]", path: Path) -> None:
     """Alerts by rule and pack, and notifications, as bars."""
     import altair as alt
 
-    from wardhouse.errors import Failure
-
     rows = [
         {
             "pack": outcome.pack,
@@ -218,7 +218,4 @@ def _plot(outcomes: "list[Outcome]", path: Path) -> None:
             tooltip=["pack:N", "rule:N", "priority:N", "per bed and day:Q"],
         )
     )
-    try:
-        chart.save(str(path))
-    except ValueError as error:
-        raise Failure(f"--plot {path}: {error}") from error
+    chart.save(str(path))
