@@ -27,7 +27,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from alerting.bands import arms, band_of
 from alerting.engine import Engine
-from alerting.pack import load
+from alerting.pack import Pack, load
 from alerting.router import Topics
 from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
@@ -51,11 +51,12 @@ ROUTER = """
 import re, resource, signal, sys, threading
 from pathlib import Path
 import orjson
-from alerting.pack import load
+from alerting.pack import Pack
 from alerting.router import Topics, run
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
-run(bootstrap_servers=sys.argv[1], topics=Topics(**orjson.loads(sys.argv[2])), pack=load("adult"),
+run(bootstrap_servers=sys.argv[1], topics=Topics(**orjson.loads(sys.argv[2])),
+    pack=Pack.model_validate_json(sys.argv[4]),
     progress_file=Path(sys.argv[3]), stop=stop, on_ready=lambda: print("ready", flush=True), say=print,
     group=sys.argv[3])
 used = resource.getrusage(resource.RUSAGE_SELF)
@@ -119,6 +120,21 @@ def engine_alone(load_: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {"evaluations_per_s_one_core": round(len(load_) / (time.process_time() - started))}
 
 
+def open_alerts(count: int) -> dict[str, Any]:
+    """Memory of an engine in a process of its own that holds so many open alerts, one a patient."""
+    program = (
+        "import re,sys;from pathlib import Path;from bench.bench_router import ADULT,Engine,evaluation;"
+        "rss=lambda:int(re.search(r'VmRSS:\\s+(\\d+)',Path('/proc/self/status').read_text())[1])/1024;"
+        "engine,before=Engine(ADULT),rss();"
+        "[engine.apply(0,evaluation(n,1767225600000+n,f'hospital/{n}',[('59408-5',80.0),('8867-4',80.0),"
+        "('8480-6',120.0),('9279-1',16.0),('8310-5',37.0)])[1]) for n in range(int(sys.argv[1]))];"
+        "engine.take_moved();print(engine.open_alerts({0}),before,rss())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(count)], capture_output=True, text=True, check=True)
+    held, before, after = done.stdout.split()
+    return {"open": int(held), "rss_mib": round(float(after)), "of_it_the_alerts": round(float(after) - float(before))}
+
+
 def read(servers: str, topic: str) -> list[Any]:
     """Every record of a topic."""
     consumer = KafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False)
@@ -133,9 +149,10 @@ def read(servers: str, topic: str) -> list[Any]:
     return found
 
 
-def start_router(servers: str, topics: Topics, folder: Path) -> "subprocess.Popen[str]":
+def start_router(servers: str, topics: Topics, folder: Path, pack: Pack = ADULT) -> "subprocess.Popen[str]":
     """A router as a process of its own, ready."""
-    arguments = [servers, orjson.dumps(vars(topics)).decode(), str(folder / f"{topics.state}.jsonl")]
+    progress = str(folder / f"{topics.state}.jsonl")
+    arguments = [servers, orjson.dumps(vars(topics)).decode(), progress, pack.model_dump_json()]
     router = subprocess.Popen([sys.executable, "-c", ROUTER, *arguments], stdout=subprocess.PIPE, text=True)
     if _output(router).readline() != "ready\n":
         raise RuntimeError("the router did not start")
@@ -241,6 +258,7 @@ def main() -> None:
                 made.append(Topics.of(names))
             figures = {
                 "engine": engine_alone(records(options.backlog, 1000)),
+                "open_alerts": open_alerts(10_000),
                 "backlog": backlog(broker.address, made[0], place, records(options.backlog, 1000)),
                 "steady": steady(
                     broker.address, made[1], place, records(int(options.rate * options.seconds), 1000), options.rate
