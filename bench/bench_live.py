@@ -13,6 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from alerting.pack import load
+from bench.bench_notify import receive
+
 WARD = Path(sys.executable).parent / "ward"
 
 GOALS: tuple[tuple[str, str, float], ...] = (
@@ -24,6 +29,7 @@ GOALS: tuple[tuple[str, str, float], ...] = (
     ("evaluation_latency_warm_ms", "p999", 300),
     ("bronze_latency_warm_ms", "p95", 15_000),
     ("gold_latency_warm_ms", "p95", 90_000),
+    ("webhook_latency_ms", "p99", 1_000),
 )
 """Goals at 1,000 messages/s of six signals each from 1,000 patients, on two cores with broker and simulator on them."""
 
@@ -32,8 +38,14 @@ SLOW_RATE, SLOW_GOLD_MS = 100, 30_000
 
 
 def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
-    """One run of the stack; its report."""
+    """One run of the stack; its report, with how long it took from a message to a webhook."""
     report = data / "report.json"
+    arrived: dict[str, float] = {}
+    caused: dict[str, int] = {}
+    webhook = receive(arrived, caused)
+    channel = {"urls": [f"json://127.0.0.1:{webhook.server_port}/"], "per_minute": 6000}
+    file = data / "channels.json"
+    file.write_text(json.dumps({"channels": dict.fromkeys(load("adult").channels, channel)}), encoding="utf-8")
     command = [
         WARD,
         "up",
@@ -45,9 +57,15 @@ def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
         report,
         "--duration",
         duration,
+        "--channels",
+        file,
     ]
     subprocess.run([*command, "--rate", str(rate), "--patients", str(patients)], check=True)
-    return dict(json.loads(report.read_text(encoding="utf-8")))
+    webhook.shutdown()
+    took = sorted(arrived[name] - at for name, at in caused.items())
+    p50, p99 = (float(np.percentile(took, q)) if took else None for q in (50, 99))
+    told = {"p50": p50, "p99": p99, "max": took[-1] if took else None, "count": len(took), "arrived": len(arrived)}
+    return {**json.loads(report.read_text(encoding="utf-8")), "webhook_latency_ms": told}
 
 
 def goals(rate: int) -> tuple[tuple[str, str, float], ...]:
@@ -65,6 +83,7 @@ def show(report: dict[str, Any], rate: int) -> None:
     for name in (
         "bronze_latency_ms",
         "gold_latency_ms",
+        "webhook_latency_ms",
         "lost",
         "duplicated",
         "largest_lag",

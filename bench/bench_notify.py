@@ -39,13 +39,20 @@ TOLD = Told(
 )
 
 
-def receive(arrived: dict[str, float]) -> ThreadingHTTPServer:
-    """A webhook that keeps when each notification arrived (epoch ms)."""
+def receive(arrived: dict[str, float], caused: dict[str, int] | None = None) -> ThreadingHTTPServer:
+    """A webhook that keeps when each notification arrived, and when the broker had the message that caused it.
+
+    Both in epoch ms; one that a clock caused has none of the second.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             payload = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            arrived.setdefault(payload["notification_id"], time.time() * 1000)
+            name = payload.get("notification_id")
+            if name is not None:
+                arrived.setdefault(name, time.time() * 1000)
+            if caused is not None and payload.get("message_received_at") is not None:
+                caused[payload["notification_id"]] = payload["message_received_at"]
             self.send_response(200)
             self.end_headers()
 

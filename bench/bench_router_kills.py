@@ -2,7 +2,7 @@
 
     python -m bench router_kills [--kills 20] [--rate 1000] [--patients 500]
 
-A broker of its own, evaluations at a steady rate, and a router that gets SIGKILL every few seconds and is started again.
+A broker of its own, evaluations at a steady rate, and a router that gets SIGKILL every few seconds and starts again.
 The pack has plain thresholds, so that nothing depends on the clock: the transitions must be those of an engine that was
 never killed, each the same byte for byte however often it was sent. Of notifications, which wait for a clock, none may
 tell a transition that another one has told; what is sent twice under one id is counted.

@@ -5,8 +5,9 @@ minute in gold.vital_sign_minute; ``replay``, a data set of real patients. Each 
 """
 
 import os
+import signal
+import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing import get_context
@@ -28,6 +29,8 @@ from lakehouse.sources.source import Selection, Tally, timed
 from lakehouse.vocabulary import signal_by_name
 from streaming.simulator import regenerate
 from streaming.simulator.cohort import SIGNALS
+
+_TERMINATED = 128 + signal.SIGTERM
 
 
 class History(Protocol):
@@ -126,18 +129,19 @@ class Replay:
 
 
 def run(history: History, pack: Pack, *, acknowledged_after_s: float | None, processes: int | None = None) -> Outcome:
-    """Try a pack on a history, in a process for each core."""
+    """Try a pack on a history, in a process for each core. They end with this one, however it ends."""
     shares = processes or os.cpu_count() or 1
-    total: Outcome | None = None
-    with ProcessPoolExecutor(shares, mp_context=get_context("spawn")) as pool:
-        done = [pool.submit(_share, history, pack, acknowledged_after_s, (number, shares)) for number in range(shares)]
-        for one in done:
-            if total is None:
-                total = one.result()
-            else:
-                total.add(one.result())
-    assert total is not None  # noqa: S101 (there is at least one share)
-    return total
+    asked = [(history, pack, acknowledged_after_s, (number, shares)) for number in range(shares)]
+    # Leaving the block ends the processes; a SIGTERM would leave no block.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        with get_context("spawn").Pool(shares) as pool:
+            first, *others = pool.starmap(_share, asked, chunksize=1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for other in others:
+        first.add(other)
+    return first
 
 
 def _share(history: History, pack: Pack, acknowledged_after_s: float | None, share: tuple[int, int]) -> Outcome:
