@@ -42,7 +42,8 @@ class Episode(NamedTuple):
 class Outcome:
     """What a pack does on some history. Figures of several shares of patients add up.
 
-    ``alerts`` counts those that became active by (rule, priority, category), ``told`` notifications by reason,
+    ``breaches`` are values beyond a limit: what a system tells that knows neither delay nor memory. ``alerts`` counts
+    those that became active by (rule, priority, category), ``told`` notifications by reason,
     ``in_alarm_ms`` how long alerts were active by priority. ``found`` and ``sought`` count sustained episodes by kind,
     ``told_of`` those of which somebody was told; ``true`` and ``false`` physiological alerts within and outside any
     episode; ``delays_ms`` from the beginning of a plateau to the first alert.
@@ -53,6 +54,7 @@ class Outcome:
     """Whether the pack says whom to tell. If not, every alert is a notification of its own."""
     patients: int = 0
     evaluations: int = 0
+    breaches: int = 0
     bed_ms: int = 0
     alerts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
@@ -68,6 +70,7 @@ class Outcome:
         """Add the figures of another share of the patients."""
         self.patients += other.patients
         self.evaluations += other.evaluations
+        self.breaches += other.breaches
         self.bed_ms += other.bed_ms
         for mine, its in (
             (self.alerts, other.alerts),
@@ -98,6 +101,7 @@ class Summary:
     patients: int
     bed_days: float
     evaluations: int
+    breaches: int
     alerts: int
     alerts_per_bed_day: float | None
     notifications: int
@@ -129,6 +133,7 @@ def summary(outcome: Outcome) -> Summary:
         patients=outcome.patients,
         bed_days=round(days, 3),
         evaluations=outcome.evaluations,
+        breaches=outcome.breaches,
         alerts=alerts,
         alerts_per_bed_day=_share(alerts, days),
         notifications=outcome.notifications,
@@ -207,6 +212,8 @@ class Trial:
             engine.evaluate(0, evaluation)
             self._collect()
             self.outcome.evaluations += 1
+            if not evaluation.quiet:
+                self.outcome.breaches += sum(reading.band == "breach" for reading in evaluation.readings)
 
     def end(self, episodes: Iterable[Episode] = ()) -> Outcome:
         """The figures, against labelled episodes where there are some. Open alerts end with their patient's history."""
@@ -314,6 +321,7 @@ _TITLES = {
     "patients": "patients",
     "bed_days": "bed days",
     "evaluations": "messages",
+    "breaches": "values beyond a limit",
     "alerts": "alerts",
     "alerts_per_bed_day": "alerts per bed and day",
     "notifications": "notifications",

@@ -91,7 +91,9 @@ def simulate(
     _print([("", *(one.pack for one in summaries)), *table(summaries)])
     for name, share in compared.items():
         if share is not None:
-            typer.echo(f"{outcomes[0].pack} tells {share:.0%} less often than {name}")
+            typer.echo(
+                f"{outcomes[0].pack} tells {abs(share):.0%} {'less' if share >= 0 else 'more'} often than {name}"
+            )
 
 
 def _packs(rules: str, against: list[str], changes: list[str]) -> "list[Pack]":
