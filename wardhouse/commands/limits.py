@@ -123,6 +123,67 @@ def clear_limits(
     typer.echo(f"{patient}: the limits of the rule pack are in force again")
 
 
+@app.command()
+def propose(
+    patient: Patient,
+    hours: Annotated[float, typer.Option(help="Window of gold that counts, up to the patient's newest minute.")] = 24,
+    age: Annotated[int | None, typer.Option(help="Age in years.", min=0)] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="A known condition, such as hypercapnia; repeat it.")
+    ] = None,
+    data: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Propose limits from a patient's own baseline, within hard safety limits. Nothing is applied."""
+    from datetime import timedelta
+
+    from alerting import adaptive
+    from lakehouse.reader import TableMissingError, query
+    from lakehouse.vocabulary import signal_by_code
+    from wardhouse.errors import Failure, failures
+
+    with failures(adaptive.ProfileError, TableMissingError):
+        known = adaptive.profiles()
+        if unknown := sorted(set(condition or ()) - set(adaptive.conditions(known))):
+            raise Failure(f"--condition {unknown[0]}: known are {', '.join(adaptive.conditions(known))}")
+        folder = data_dir(data)
+        newest = query(
+            folder,
+            "SELECT max(minute) AS at FROM gold.vital_sign_minute WHERE patient_id = $patient",
+            {"patient": patient},
+        ).to_pylist()[0]["at"]
+        if newest is None:
+            raise Failure(f"{patient} has no values in gold.vital_sign_minute")
+        minutes = query(
+            folder,
+            "SELECT code, list(mean) AS means FROM gold.vital_sign_minute"
+            " WHERE patient_id = $patient AND minute > $since GROUP BY code ORDER BY code",
+            {"patient": patient, "since": newest - timedelta(hours=hours)},
+        ).to_pylist()
+        names = {code: signal.name for code, signal in signal_by_code().items()}
+        found = [adaptive.baseline(names[row["code"]], row["means"]) for row in minutes if row["code"] in names]
+        baselines = [one for one in found if one is not None]
+        proposals = adaptive.propose(baselines, adaptive.bounds_of(known, age=age, condition=condition or ()))
+    for row in minutes:
+        name = names.get(row["code"], row["code"])
+        if len(row["means"]) < adaptive.LEAST_MINUTES:
+            typer.echo(
+                f"{name}: {len(row['means'])} minutes, too few for a baseline ({adaptive.LEAST_MINUTES})", err=True
+            )
+    for one in proposals:
+        its = one.baseline
+        bounded = (
+            "" if one.wanted == one.limit else f", {one.wanted:g} without the bounds of profile {one.profile.name}"
+        )
+        typer.echo(
+            f"{its.signal}: {one.side} {one.limit:g}{bounded}; usual {its.median:.4g}, spread {its.spread:.2g},"
+            f" {its.minutes} minutes"
+        )
+        typer.echo(
+            f"  ward limits set {patient} {its.signal} --{one.side} {one.limit:g} --reason 'own baseline' --by WHO"
+        )
+    typer.echo("nothing is applied: a clinician decides", err=True)
+
+
 def _words(low: float | None, high: float | None) -> str:
     sides = (f"below {low:g}" if low is not None else "", f"above {high:g}" if high is not None else "")
     return "alert " + " or ".join(side for side in sides if side)
