@@ -1,8 +1,8 @@
 """Limits proposed from a patient's own baseline, within hard safety limits. A person applies them, or does not.
 
 The baseline is the median of the minutes' means over a window of gold and their spread, 1.4826 times the median
-absolute deviation, which for normal values is their standard deviation and which an episode of an hour hardly moves. A proposed
-limit lies SPREADS spreads from the median, and where a profile (alerting/profiles) bounds it, at the bound.
+absolute deviation, which for normal values is their standard deviation and which an episode of an hour hardly moves. A
+proposed limit lies SPREADS spreads from the median, and where a profile (alerting/profiles) bounds it, at the bound.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

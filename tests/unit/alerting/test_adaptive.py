@@ -1,3 +1,6 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +18,8 @@ from alerting.adaptive import (
 )
 from alerting.kinds import LimitRule
 from alerting.pack import load
+from lakehouse.datadir import DataDir
+from lakehouse.tables import VITAL_SIGN_MINUTE
 
 KNOWN = profiles()
 
@@ -81,3 +86,39 @@ def test_what_is_no_range_is_an_error_and_conditions_are_named() -> None:
         Bounds(high=(140.0, 110.0))
     assert conditions(KNOWN) == ("hypercapnia", "atrial-fibrillation", "athlete", "hypertension")
     assert issubclass(ProfileError, ValueError)
+
+
+def test_the_command_proposes_and_says_how_to_apply_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+    from typer.testing import CliRunner
+
+    from wardhouse.cli import app
+
+    start, count = datetime(2026, 1, 31, tzinfo=UTC), 600
+    minutes = [start + timedelta(minutes=n) for n in range(count)]
+    columns = {
+        "patient_id": ["hospital/1"] * count + ["hospital/1"],
+        "code": ["8867-4"] * count + ["59408-5"],
+        "minute": pa.array([*minutes, start], pa.timestamp("us", tz="UTC")),
+        "mean": [100.0 + n % 9 - 4 for n in range(count)] + [97.0],
+    }
+    write_deltalake(str(DataDir(tmp_path).table(VITAL_SIGN_MINUTE)), pa.table(columns))
+
+    def propose(*arguments: str) -> tuple[int, str, str]:
+        done = CliRunner().invoke(app, ["limits", "propose", *arguments, "--data-dir", str(tmp_path)])
+        return done.exit_code, done.stdout, done.stderr
+
+    code, out, err = propose("hospital/1", "--age", "85")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "heart_rate: high 112; usual 100, spread 3, 600 minutes",
+            "  ward limits set hospital/1 heart_rate --high 112 --reason 'own baseline' --by WHO",
+            "heart_rate: low 50, 88 without the bounds of profile old; usual 100, spread 3, 600 minutes",
+            "  ward limits set hospital/1 heart_rate --low 50 --reason 'own baseline' --by WHO",
+        ],
+    )
+    assert err == "spo2: 1 minutes, too few for a baseline (360)\nnothing is applied: a clinician decides\n"
+    assert propose("hospital/2") == (1, "", "ward: hospital/2 has no values in gold.vital_sign_minute\n")
+    assert propose("hospital/1", "--condition", "gout")[2].startswith("ward: --condition gout: known are hypercapnia")
