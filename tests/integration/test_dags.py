@@ -56,24 +56,11 @@ def home(tmp_path_factory) -> tuple[DataDir, dict[str, str]]:
     return data, environment
 
 
-def arrow_type(ddl: str):
-    import pyarrow as pa
-
-    return {
-        "STRING": pa.string(),
-        "INT": pa.int32(),
-        "BIGINT": pa.int64(),
-        "DOUBLE": pa.float64(),
-        "BOOLEAN": pa.bool_(),
-        "BINARY": pa.binary(),
-        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-        "ARRAY<STRING>": pa.list_(pa.string()),
-    }[ddl]
-
-
 def write(data: DataDir, table: Table, rows: list[dict]) -> None:
     import deltalake
     import pyarrow as pa
+
+    from tests.fixtures.delta import arrow_type
 
     schema = pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in table.columns])
     deltalake.write_deltalake(data.table(table), pa.Table.from_pylist(rows, schema=schema), mode="append")
