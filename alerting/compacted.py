@@ -16,7 +16,7 @@ class TopicError(RuntimeError):
     """The topic cannot be read or written; the text says what to do."""
 
 
-def from_beginning(topics: Iterable[str], config: Mapping[str, Any]) -> KafkaConsumer:
+def from_beginning(config: Mapping[str, Any], *topics: str) -> KafkaConsumer:
     """A consumer of every partition of some topics from their beginning, outside any group. Raises KafkaError."""
     consumer = KafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **config)
     consumer.assign(
@@ -55,7 +55,7 @@ class Following:
             "metrics_enabled": False,
         }
         with self._answering():
-            self._consumer = from_beginning([topic], config)
+            self._consumer = from_beginning(config, topic)
             if from_end:
                 self._consumer.seek_to_end()
 

@@ -193,7 +193,7 @@ class _Kafka:
 
     def newest(self, topic: str, records: int, stop: threading.Event) -> Iterable[Any]:
         """The last records of each partition of a topic, as many as there are up to ``records``."""
-        with closing(from_beginning(topic, self.common)) as consumer:
+        with closing(from_beginning(self.common, topic)) as consumer:
             places = list(consumer.assignment())
             starts, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
             for place in places:

@@ -176,7 +176,7 @@ class _Kafka:
 
     def whole(self, *topics: str) -> KafkaConsumer:
         """A consumer of every partition of some topics from their beginning, outside the group."""
-        return from_beginning(topics, self.common)
+        return from_beginning(self.common, *topics)
 
     def close(self) -> None:
         """Leave the group and let go of the connections."""

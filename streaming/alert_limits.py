@@ -169,7 +169,7 @@ def stop_when_replaced(query: "StreamingQuery", pack: Pack, config: StreamConfig
 def _applied(query: "StreamingQuery", config: StreamConfig) -> Iterator[Pack]:
     """The pack in force after each record of ``alert.rules``, from the newest one on, as long as the query runs."""
     servers = {"bootstrap_servers": config.bootstrap.split(","), "metrics_enabled": False}
-    with closing(from_beginning([config.topic(ALERT_RULES)], servers)) as consumer:
+    with closing(from_beginning(servers, config.topic(ALERT_RULES))) as consumer:
         while query.isActive:
             records = [one for some in consumer.poll(timeout_ms=_LOOK_MS).values() for one in some]
             if records:
