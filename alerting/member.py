@@ -1,14 +1,29 @@
-"""What members of a Kafka consumer group share: news of an assignment, patience while the broker is away, lag."""
+"""What members of a Kafka consumer group share: clients, news of an assignment, patience with the broker, lag."""
 
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from alerting.compacted import from_beginning
+from lakehouse.topics import MAX_RECORD_BYTES
 
 ANSWER_S = 5.0
 """How long the broker may take before somebody is told that it is away."""
+
+
+_STARTUP_MS = 30_000
+_SESSION_MS = 10_000
+"""How long the partitions of a member that is gone for good stay without one."""
+_DELIVERY_TIMEOUT_MS = 3_600_000
+"""An hour: what was decided waits for a broker that is away. After it the member ends with an error, and its successor
+does what is not recorded."""
+
+
+class UnreachableError(RuntimeError):
+    """No broker answers, or a topic is missing; the text says what to do."""
 
 
 class StoppedError(Exception):
@@ -27,6 +42,77 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
         """Wake whoever restores what belongs to the partitions."""
         self.fresh.set()
+
+
+class Member:
+    """The clients of one member of a group, connected: ``consumer``, subscribed, and ``producer``.
+
+    ``member`` names it among those of its group (Kafka's static membership): the next one of that name takes its
+    partitions over at once. Raises UnreachableError.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        client: str,
+        group: str,
+        member: str | None,
+        reads: str,
+        topics: Iterable[str],
+        batch_records: int,
+    ) -> None:
+        self.common: dict[str, Any] = {
+            "bootstrap_servers": bootstrap_servers.split(","),
+            "bootstrap_timeout_ms": _STARTUP_MS,
+            "client_id": client,
+            "allow_auto_create_topics": False,
+            # The default of 30 s would keep it idle long after its broker is back.
+            "reconnect_backoff_max_ms": 1_000,
+            "metrics_enabled": False,
+        }
+        self.assignment = Assignment()
+        try:
+            self.consumer = KafkaConsumer(
+                group_id=group,
+                group_instance_id=member,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=batch_records,
+                max_partition_fetch_bytes=MAX_RECORD_BYTES,
+                session_timeout_ms=_SESSION_MS,
+                **self.common,
+            )
+        except KafkaError as error:
+            raise UnreachableError(
+                f"no Kafka broker answers at {bootstrap_servers}:"
+                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
+            ) from error
+        missing = [name for name in topics if not self.consumer.partitions_for_topic(name)]
+        if missing:
+            self.consumer.close()
+            raise UnreachableError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
+        self.consumer.subscribe([reads], listener=self.assignment)
+        self.producer = KafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            # Every batch is flushed; the linger only keeps its first record from leaving alone.
+            linger_ms=5,
+            batch_size=256 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+            delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
+            max_block_ms=int(ANSWER_S * 1000),
+            **self.common,
+        )
+
+    def whole(self, *topics: str) -> KafkaConsumer:
+        """A consumer of every partition of some topics from their beginning, outside the group."""
+        return from_beginning(self.common, *topics)
+
+    def close(self) -> None:
+        """Leave the group and let go of the connections."""
+        self.producer.close(timeout=1.0)
+        self.consumer.close()
 
 
 class Patience:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -31,8 +31,8 @@ from alerting import apprise_sender, message_text
 from alerting.apprise_sender import Send, Text
 from alerting.channel_queue import ChannelQueue, Message
 from alerting.channels import Destination, Destinations, find
-from alerting.compacted import from_beginning, until_end
-from alerting.member import ANSWER_S, Assignment, Patience, StoppedError, lag
+from alerting.compacted import until_end
+from alerting.member import ANSWER_S, Member, Patience, StoppedError, UnreachableError, lag
 from alerting.notification import (
     Delivery,
     Notification,
@@ -44,7 +44,6 @@ from alerting.notification import (
 )
 from alerting.outstanding import Outstanding
 from lakehouse import progress, topics
-from lakehouse.topics import MAX_RECORD_BYTES
 
 GROUP = "ward-notify"
 
@@ -62,9 +61,6 @@ each, at a second and a half of processor time for each 100,000."""
 _RECORDED_KEPT = 2 * _RECORDED_READ
 _STOP_S = 8.0
 """How long a stop waits for messages that are being sent. What is not answered by then is sent again by the next."""
-_DELIVERY_TIMEOUT_MS = 3_600_000
-_SESSION_MS = 10_000
-_STARTUP_MS = 30_000
 
 Key = tuple[str, str]
 """Notification and channel: what is told once."""
@@ -120,8 +116,10 @@ def run(
     be recorded for an hour. ``member`` names this notifier in its group: the next one of that name takes over at once.
     """
     try:
-        with closing(_Kafka(bootstrap_servers, topics, group, member)) as kafka:
+        with closing(_member(bootstrap_servers, topics, group, member)) as kafka:
             _Notifier(kafka, topics, destinations, progress_file, stop, on_ready, say).run()
+    except UnreachableError as error:
+        raise NotifierError(str(error)) from error
     except StoppedError:
         say("stopped while Kafka was away: what was not recorded is told again at the next start")
     except KafkaError as error:
@@ -146,64 +144,26 @@ def text_of(message: Message, destination: Destination) -> Text:
     )
 
 
-class _Kafka:
-    """The clients, connected."""
+def _member(bootstrap_servers: str, topics: Topics, group: str, member: str | None) -> Member:
+    return Member(
+        bootstrap_servers,
+        client="ward-notify",
+        group=group,
+        member=member,
+        reads=topics.notifications,
+        topics=asdict(topics).values(),
+        batch_records=_BATCH_RECORDS,
+    )
 
-    def __init__(self, bootstrap_servers: str, topics: Topics, group: str, member: str | None) -> None:
-        self.common: dict[str, Any] = {
-            "bootstrap_servers": bootstrap_servers.split(","),
-            "bootstrap_timeout_ms": _STARTUP_MS,
-            "client_id": "ward-notify",
-            "allow_auto_create_topics": False,
-            # The default of 30 s would keep the notifier idle long after its broker is back.
-            "reconnect_backoff_max_ms": 1_000,
-            "metrics_enabled": False,
-        }
-        self.assignment = Assignment()
-        try:
-            self.consumer = KafkaConsumer(
-                group_id=group,
-                group_instance_id=member,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=_BATCH_RECORDS,
-                max_partition_fetch_bytes=MAX_RECORD_BYTES,
-                session_timeout_ms=_SESSION_MS,
-                **self.common,
-            )
-        except KafkaError as error:
-            raise NotifierError(
-                f"no Kafka broker answers at {bootstrap_servers}:"
-                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-            ) from error
-        missing = [name for name in asdict(topics).values() if not self.consumer.partitions_for_topic(name)]
-        if missing:
-            self.consumer.close()
-            raise NotifierError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
-        self.consumer.subscribe([topics.notifications], listener=self.assignment)
-        self.producer = KafkaProducer(
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=5,
-            max_block_ms=int(ANSWER_S * 1000),
-            max_request_size=MAX_RECORD_BYTES,
-            delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
-            **self.common,
-        )
 
-    def newest(self, topic: str, records: int, stop: threading.Event) -> Iterable[Any]:
-        """The last records of each partition of a topic, as many as there are up to ``records``."""
-        with closing(from_beginning(self.common, topic)) as consumer:
-            places = list(consumer.assignment())
-            starts, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
-            for place in places:
-                consumer.seek(place, max(starts[place], ends[place] - records))
-            yield from until_end(consumer, stop)
-
-    def close(self) -> None:
-        """Leave the group and let go of the connections."""
-        self.producer.close(timeout=1.0)
-        self.consumer.close()
+def _newest(kafka: Member, topic: str, records: int, stop: threading.Event) -> Iterable[Any]:
+    """The last records of each partition of a topic, as many as there are up to ``records``."""
+    with closing(kafka.whole(topic)) as consumer:
+        places = list(consumer.assignment())
+        starts, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, max(starts[place], ends[place] - records))
+        yield from until_end(consumer, stop)
 
 
 class _Worker(threading.Thread):
@@ -298,7 +258,7 @@ class _Ended:
 class _Notifier:
     def __init__(
         self,
-        kafka: _Kafka,
+        kafka: Member,
         topics: Topics,
         destinations: Destinations,
         progress_file: Path,
@@ -478,7 +438,7 @@ class _Notifier:
 
     def _read_recorded(self) -> dict[Key, None]:
         found: dict[Key, None] = {}
-        for record in self._kafka.newest(self._topics.deliveries, _RECORDED_READ, self._stop):
+        for record in _newest(self._kafka, self._topics.deliveries, _RECORDED_READ, self._stop):
             try:
                 delivery = decode_delivery(record.value)
             except NotificationError as error:

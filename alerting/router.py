@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -35,16 +35,15 @@ from kafka.errors import (
 from alerting import command as commands
 from alerting import limits, rules_in_force
 from alerting.command import Acknowledge, CommandError
-from alerting.compacted import from_beginning, until_end
+from alerting.compacted import until_end
 from alerting.engine import Changed, Engine
 from alerting.evaluation import EvaluationError
 from alerting.lifecycle import Event
 from alerting.limits import LimitError
-from alerting.member import ANSWER_S, Assignment, Patience, StoppedError, lag
+from alerting.member import ANSWER_S, Member, Patience, StoppedError, UnreachableError, lag
 from alerting.pack import Pack, PackError
 from alerting.state import OtherVersionError, StateError, Stored, decode
 from lakehouse import progress, topics
-from lakehouse.topics import MAX_RECORD_BYTES
 
 GROUP = "ward-router"
 
@@ -64,12 +63,6 @@ _WRITTEN_AT_ONCE = 20
 """States written between two polls: a few milliseconds."""
 _BEHIND_AFTER_MS = 10_000
 """After so long without any evaluation it is looked whether messages wait for the alert flow."""
-_DELIVERY_TIMEOUT_MS = 3_600_000
-"""An hour: what was decided waits for a broker that is away. After it the router ends with an error, and its successor
-sends what the state topic's outbox holds."""
-_SESSION_MS = 10_000
-"""How long the partitions of a router that is gone for good stay without one."""
-_STARTUP_MS = 30_000
 
 
 class RouterError(RuntimeError):
@@ -119,69 +112,26 @@ def run(
     its partitions over at once, and not only when Kafka has noticed that it is gone.
     """
     try:
-        with closing(_Kafka(bootstrap_servers, topics, group, member)) as kafka:
+        with closing(_member(bootstrap_servers, topics, group, member)) as kafka:
             _Router(kafka, topics, pack, progress_file, stop, on_ready, show, say).run()
+    except UnreachableError as error:
+        raise RouterError(str(error)) from error
     except StoppedError:
         say("stopped while Kafka was away: what was not sent is decided again at the next start")
     except KafkaError as error:
         raise RouterError(f"Kafka at {bootstrap_servers}: {error}") from error
 
 
-class _Kafka:
-    """The clients, connected."""
-
-    def __init__(self, bootstrap_servers: str, topics: Topics, group: str, member: str | None) -> None:
-        self.common: dict[str, Any] = {
-            "bootstrap_servers": bootstrap_servers.split(","),
-            "bootstrap_timeout_ms": _STARTUP_MS,
-            "client_id": "ward-router",
-            "allow_auto_create_topics": False,
-            # The default of 30 s would keep the router idle long after its broker is back.
-            "reconnect_backoff_max_ms": 1_000,
-            "metrics_enabled": False,
-        }
-        self.assignment = Assignment()
-        try:
-            self.consumer = KafkaConsumer(
-                group_id=group,
-                group_instance_id=member,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=_BATCH_RECORDS,
-                max_partition_fetch_bytes=MAX_RECORD_BYTES,
-                session_timeout_ms=_SESSION_MS,
-                **self.common,
-            )
-        except KafkaError as error:
-            raise RouterError(
-                f"no Kafka broker answers at {bootstrap_servers}:"
-                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-            ) from error
-        missing = [name for name in asdict(topics).values() if not self.consumer.partitions_for_topic(name)]
-        if missing:
-            self.consumer.close()
-            raise RouterError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
-        self.consumer.subscribe([topics.evaluations], listener=self.assignment)
-        self.producer = KafkaProducer(
-            acks="all",
-            enable_idempotence=True,
-            # Every batch is flushed; the linger only keeps its first record from leaving alone.
-            linger_ms=5,
-            batch_size=256 * 1024,
-            max_request_size=MAX_RECORD_BYTES,
-            delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
-            max_block_ms=int(ANSWER_S * 1000),
-            **self.common,
-        )
-
-    def whole(self, *topics: str) -> KafkaConsumer:
-        """A consumer of every partition of some topics from their beginning, outside the group."""
-        return from_beginning(self.common, *topics)
-
-    def close(self) -> None:
-        """Leave the group and let go of the connections."""
-        self.producer.close(timeout=1.0)
-        self.consumer.close()
+def _member(bootstrap_servers: str, topics: Topics, group: str, member: str | None) -> Member:
+    return Member(
+        bootstrap_servers,
+        client="ward-router",
+        group=group,
+        member=member,
+        reads=topics.evaluations,
+        topics=asdict(topics).values(),
+        batch_records=_BATCH_RECORDS,
+    )
 
 
 class _Follower(threading.Thread):
@@ -228,7 +178,7 @@ class _Writing:
 class _Router:
     def __init__(
         self,
-        kafka: _Kafka,
+        kafka: Member,
         topics: Topics,
         pack: Pack,
         progress_file: Path,

@@ -558,7 +558,7 @@ def test_no_broker_and_no_topic_are_clear_errors(
     names = replace(Topics.of(topics()), deliveries="not-there")
     with pytest.raises(NotifierError, match="has no topic not-there: run 'ward apply'"):
         Running(broker, names, tmp_path, one_channel("pager", receiver.url)).close()
-    monkeypatch.setattr("alerting.notifier._STARTUP_MS", 500)
+    monkeypatch.setattr("alerting.member._STARTUP_MS", 500)
     with pytest.raises(NotifierError, match=r"no Kafka broker answers at 127.0.0.1:1: start one with 'ward broker'"):
         Running("127.0.0.1:1", names, tmp_path, one_channel("pager", receiver.url)).close()
 

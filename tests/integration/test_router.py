@@ -442,7 +442,7 @@ def test_a_broker_that_goes_away_and_comes_back_costs_no_alert(jars: Path, tmp_p
 
 
 def test_no_broker_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerting.router._STARTUP_MS", 500)
+    monkeypatch.setattr("alerting.member._STARTUP_MS", 500)
     with pytest.raises(RouterError, match=r"no Kafka broker answers at 127.0.0.1:1: start one with 'ward broker'"):
         Running("127.0.0.1:1", Topics(), tmp_path).start().close()
 
