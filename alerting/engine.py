@@ -200,23 +200,28 @@ class Engine:
 
         What ``tick`` would do if it came every millisecond: for those who have all of a patient's messages at hand.
         """
-        patient = self._patients.get(patient_id)
-        at = 0
-        while patient is not None:
-            due = self._due(patient)
-            if due is None or due > to:
-                return
-            at = max(due, at + 1)
-            self._tick(patient, at, True)
+        while (at := self.due(patient_id)) is not None and at <= to:
+            self.pass_one(patient_id, at)
 
-    def _due(self, patient: Patient) -> int | None:
-        """When time alone does something next."""
+    def pass_one(self, patient_id: str, at: int) -> None:
+        """Let time do for one patient what it does at an instant."""
+        self._tick(self._patients[patient_id], at, True)
+
+    def due(self, patient_id: str) -> int | None:
+        """When time alone does something for a patient next, None for one of whom nothing was heard."""
+        patient = self._patients.get(patient_id)
+        if patient is None:
+            return None
         due = [alert.due[0] for alert in patient.alerts.values() if alert.due is not None]
         for group in patient.groups.values():
             due += [group.due_at(alert) for alert in patient.alerts.values() if alert.alert_id in group.waiting]
         if patient.source not in SHIFTED:
             due += self._detector.due(patient.memory, patient.alerts)
-        return min(due, default=None)
+        gone_at = patient.message.received_at + _ABANDONED_MS + 1
+        if not patient.open:
+            return min(due, default=None)
+        # What else falls due of a patient who is gone falls due in vain.
+        return min(min(due, default=gone_at), gone_at)
 
     def _tick(self, patient: Patient, now: int, silences: bool) -> None:
         gone = now - patient.message.received_at > _ABANDONED_MS

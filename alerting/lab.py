@@ -43,7 +43,7 @@ class Outcome:
     """What a pack does on some history. Figures of several shares of patients add up.
 
     ``breaches`` are values beyond a limit: what a system tells that knows neither delay nor memory. ``alerts`` counts
-    those that became active by (rule, priority, category), ``told`` notifications by reason,
+    those that became active and were not muted from the first by (rule, priority, category), ``told`` notifications by reason,
     ``in_alarm_ms`` how long alerts were active by priority. ``found`` and ``sought`` count sustained episodes by kind,
     ``told_of`` those of which somebody was told; ``true`` and ``false`` physiological alerts within and outside any
     episode; ``delays_ms`` from the beginning of a plateau to the first alert.
@@ -207,8 +207,10 @@ class Trial:
             if span is None:
                 spans[patient_id] = [at, at]
             else:
-                span[1] = at
                 self._pass(patient_id, at)
+                # Who was not heard of for a day was not in a bed: data sets hold several stays of one patient.
+                self.outcome.bed_ms += at - span[1] if at - span[1] <= DAY_MS else 0
+                span[1] = at
             engine.evaluate(0, evaluation)
             self._collect()
             self.outcome.evaluations += 1
@@ -221,22 +223,24 @@ class Trial:
             end = self._spans[event["patient_id"]][1]
             self.outcome.in_alarm_ms[event["priority"]] += max(end - since, 0)
         self.outcome.patients = len(self._spans)
-        self.outcome.bed_ms = sum(last - first for first, last in self._spans.values())
         mine = [episode for episode in episodes if episode.patient_id in self._spans]
         if mine:
             self._compare(mine)
         return self.outcome
 
     def _pass(self, patient_id: str, to: int) -> None:
-        """Let time pass for a patient, and acknowledge on the way what was told."""
-        answers = self._answers.get(patient_id)
-        while answers and answers[0].at <= to:
-            answer = answers.pop(0)
-            self._engine.advance(patient_id, answer.at)
-            self._engine.command(answer, answer.at, {0})
+        """Let time pass for a patient, and acknowledge on the way what was told, one thing after another."""
+        answers = self._answers.setdefault(patient_id, [])
+        while True:
+            due, answer = self._engine.due(patient_id), answers[0].at if answers else None
+            at = min((instant for instant in (due, answer) if instant is not None), default=None)
+            if at is None or at > to:
+                return
+            if at == answer:
+                self._engine.command(answers.pop(0), at, {0})
+            else:
+                self._engine.pass_one(patient_id, at)
             self._collect()
-        self._engine.advance(patient_id, to)
-        self._collect()
 
     def _collect(self) -> None:
         for patient_id, (events, notifications) in self._engine.take_told().items():
@@ -246,18 +250,28 @@ class Trial:
                 self._tell(patient_id, notification)
 
     def _count(self, event: Event) -> None:
-        name = event["alert_id"]
+        name, state = event["alert_id"], event["state"]
         at = int(event.get("message_received_at") or event["observed_at"])
-        if event["state"] == State.ACTIVE and name not in self._active:
+        if state == State.ACTIVE and name not in self._active:
             self._active[name] = event, at
             if event["reason"] != "unmuted":
-                self.outcome.alerts[(event["rule_id"], event["priority"], event["category"])] += 1
-                physiological = event["category"] == "physiological"
-                self._alerts.setdefault(event["patient_id"], []).append((event["rule_id"], at, physiological))
-        elif event["state"] not in OPEN or event["state"] == State.LATCHED:
+                self._alert(event, at, 1)
+        elif state not in OPEN or state in (State.LATCHED, State.SILENCED):
             opened = self._active.pop(name, None)
             if opened is not None:
                 self.outcome.in_alarm_ms[event["priority"]] += max(at - opened[1], 0)
+                if state == State.SILENCED and opened[1] == at:
+                    # Muted from the first: no alert that anybody hears.
+                    self._alert(event, at, -1)
+
+    def _alert(self, event: Event, at: int, count: int) -> None:
+        self.outcome.alerts[(event["rule_id"], event["priority"], event["category"])] += count
+        alerts = self._alerts.setdefault(event["patient_id"], [])
+        one = event["rule_id"], at, event["category"] == "physiological"
+        if count > 0:
+            alerts.append(one)
+        elif one in alerts:
+            alerts.remove(one)
 
     def _tell(self, patient_id: str, notification: Notification) -> None:
         self.outcome.told[notification.reason] += 1

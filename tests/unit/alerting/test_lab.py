@@ -108,3 +108,30 @@ def test_the_table_has_a_column_for_each_pack_and_a_row_for_each_rule_that_any_o
     assert rows["  heart-rate-high"] == ["1", "0"]
     assert rows["sensitivity"] == ["-", "-"]
     assert rows["alerts per bed and day"] == ["24.01", "0"]
+
+
+def test_between_values_that_are_hours_apart_time_passes_one_thing_after_another() -> None:
+    hourly = [message("p", hour * 3600, value) for hour, value in enumerate((80.0, 130.0, 131.0, 81.0))]
+    trial = Trial(ADULT, acknowledged_after_s=60)
+    trial.run(evaluations(hourly, arms(ADULT), ADULT.label))
+    done = trial.end()
+    # Told when the delay is over, and acknowledged before the next step is due.
+    assert (done.told, summary(done).escalations) == ({"raised": 1}, 0)
+    assert done.in_alarm_ms == {"medium": (2 * 3600 - 30) * 1000}
+
+
+def test_days_between_two_stays_are_neither_bed_days_nor_time_in_alarm() -> None:
+    day = 86_400
+    stays = [message("p", second, 130.0) for second in range(0, 60, 5)]
+    later = [(at + 40 * day * 1000, {**one, "message_id": f"later-{n}"}) for n, (at, one) in enumerate(stays)]
+    for _, one in later:
+        one["observed_at"] = one["observed_at"].replace("2026-01-01", "2026-02-10")
+    for _, one in (*stays, *later):
+        # Of a source whose past is not now nobody says that it is silent.
+        one["source"] = "mimic-iv"
+    trial = Trial(ADULT, acknowledged_after_s=60)
+    trial.run(evaluations([*stays, *later], arms(ADULT), ADULT.label))
+    done = trial.end()
+    assert done.bed_ms == 2 * 55_000
+    # Abandoned a day after the last message of the first stay.
+    assert done.in_alarm_ms == {"medium": (day + 55 - 30) * 1000 + 1 + 25_000}
