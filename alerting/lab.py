@@ -43,10 +43,10 @@ class Outcome:
     """What a pack does on some history. Figures of several shares of patients add up.
 
     ``breaches`` are values beyond a limit: what a system tells that knows neither delay nor memory. ``alerts`` counts
-    those that became active and were not muted from the first by (rule, priority, category), ``told`` notifications by reason,
-    ``in_alarm_ms`` how long alerts were active by priority. ``found`` and ``sought`` count sustained episodes by kind,
-    ``told_of`` those of which somebody was told; ``true`` and ``false`` physiological alerts within and outside any
-    episode; ``delays_ms`` from the beginning of a plateau to the first alert.
+    those that became active and were not muted from the first, by (rule, priority, category), ``told`` notifications by
+    reason, ``in_alarm_ms`` how long alerts were active by priority. ``found`` and ``sought`` count sustained episodes
+    by kind, ``told_of`` those of which somebody was told; ``true`` and ``false`` physiological alerts within and
+    outside any episode; ``delays_ms`` from the beginning of a plateau to the first alert.
     """
 
     pack: str

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -177,6 +178,10 @@ def test_a_topic_that_differs_is_named_with_every_setting_that_does(broker: str)
     names = {"vitals": "vitals.mismatch"}
     with administration(broker) as client:
         client.create_topics({"vitals.mismatch": {"num_partitions": 5, "configs": {"cleanup.policy": "compact"}}})
+    # The broker answers before every one of its threads knows the topic.
+    deadline = time.monotonic() + 10
+    while not end_offsets(broker, ["vitals.mismatch"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert differences(broker, [VITALS], names) == (
         Difference("vitals.mismatch", "partitions", "2", "5"),
         Difference("vitals.mismatch", "message.timestamp.type", "LogAppendTime", "CreateTime"),
