@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Protocol
 from zlib import crc32
@@ -132,11 +133,18 @@ def run(history: History, pack: Pack, *, acknowledged_after_s: float | None, pro
     """Try a pack on a history, in a process for each core. They end with this one, however it ends."""
     shares = processes or os.cpu_count() or 1
     asked = [(history, pack, acknowledged_after_s, (number, shares)) for number in range(shares)]
-    # Leaving the block ends the processes; a SIGTERM would leave no block.
+    if shares == 1:
+        return _share(*asked[0])
+    # A SIGTERM would leave no block, and the processes to themselves.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
-        with get_context("spawn").Pool(shares) as pool:
-            first, *others = pool.starmap(_share, asked, chunksize=1)
+        with ProcessPoolExecutor(shares, mp_context=get_context("spawn")) as pool:
+            try:
+                first, *others = [done.result() for done in [pool.submit(_share, *one) for one in asked]]
+            except BaseException:
+                for process in active_children():
+                    process.terminate()
+                raise
     finally:
         signal.signal(signal.SIGTERM, before)
     for other in others:

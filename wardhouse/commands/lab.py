@@ -54,6 +54,9 @@ def simulate(
     acknowledged_after: Annotated[
         float, typer.Option(help="Seconds after which somebody acknowledges what was told.", min=0)
     ] = 60,
+    processes: Annotated[
+        int | None, typer.Option(help="How many at once; one for each core by default.", min=1)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture, .svg or .png.")] = None,
     data: DataDirOption = DEFAULT_DATA_DIR,
@@ -80,7 +83,7 @@ def simulate(
         outcomes: list[Outcome] = []
         for pack in packs:
             typer.echo(f"trying {pack.label} ...", err=True)
-            outcomes.append(run(history, pack, acknowledged_after_s=acknowledged_after))
+            outcomes.append(run(history, pack, acknowledged_after_s=acknowledged_after, processes=processes))
     summaries = [summary(outcome) for outcome in outcomes]
     compared = {one.pack: fewer(outcomes[0], one) for one in outcomes[1:]}
     if plot is not None:
