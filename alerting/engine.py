@@ -83,8 +83,8 @@ class Engine:
         self._touched: set[str] = set()
         self._definitions: dict[str, dict[str, Definition]] = {}
         self.counts = Counts()
-        self.evaluated: dict[int, int] = {}
-        """The last offset seen of each partition of ``vitals``."""
+        self.heard_at = 0
+        """When the newest message reached the broker of those that were evaluated (epoch ms)."""
         self._use(pack)
 
     @property
@@ -104,6 +104,7 @@ class Engine:
     def restore(self, patients: Iterable[Patient]) -> None:
         """Forget every patient's state and take these instead; own limits and silences stay."""
         self._patients = {patient.patient_id: patient for patient in patients}
+        self.heard_at = max((patient.message.received_at for patient in self._patients.values()), default=0)
         self._moved.clear()
         self._touched.clear()
 
@@ -252,7 +253,7 @@ class Engine:
     def evaluate(self, partition: int, evaluation: Evaluation) -> tuple[Event, ...]:
         """The same of an evaluation."""
         patient_id = evaluation.patient_id
-        self.evaluated[evaluation.partition] = evaluation.offset
+        self.heard_at = max(self.heard_at, evaluation.received_at)
         message = Message(evaluation.partition, evaluation.offset, evaluation.received_at)
         patient = self._patients.get(patient_id)
         if patient is None:

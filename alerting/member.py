@@ -1,18 +1,25 @@
 """What members of a Kafka consumer group share: clients, news of an assignment, patience with the broker, lag."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    KafkaError,
+    KafkaTimeoutError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 from alerting.compacted import from_beginning
 from lakehouse.topics import MAX_RECORD_BYTES
 
 ANSWER_S = 5.0
 """How long the broker may take before somebody is told that it is away."""
-
 
 _STARTUP_MS = 30_000
 _SESSION_MS = 10_000
@@ -72,6 +79,7 @@ class Member:
             "metrics_enabled": False,
         }
         self.assignment = Assignment()
+        self._reads = reads
         try:
             self.consumer = KafkaConsumer(
                 group_id=group,
@@ -108,6 +116,27 @@ class Member:
     def whole(self, *topics: str) -> KafkaConsumer:
         """A consumer of every partition of some topics from their beginning, outside the group."""
         return from_beginning(self.common, *topics)
+
+    def commit(self, positions: Mapping[int, int], patience: "Patience") -> None:
+        """Commit the offset of the next record of each partition, or say that the broker is away."""
+        offsets = {TopicPartition(self._reads, part): OffsetAndMetadata(at, "", -1) for part, at in positions.items()}
+        if not offsets:
+            return
+        try:
+            self.consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
+        except (
+            CommitFailedError,
+            FencedInstanceIdError,
+            IllegalGenerationError,
+            RebalanceInProgressError,
+            UnknownMemberIdError,
+        ):
+            # The partitions are about to be assigned anew; whoever gets them starts at the last commit.
+            return
+        except KafkaError as error:
+            patience.is_away(error)
+            return
+        patience.is_back()
 
     def close(self) -> None:
         """Leave the group and let go of the connections."""

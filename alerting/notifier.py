@@ -17,22 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kafka import OffsetAndMetadata, TopicPartition
-from kafka.errors import (
-    CommitFailedError,
-    FencedInstanceIdError,
-    IllegalGenerationError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
+from kafka import TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError
 
 from alerting import apprise_sender, message_text
 from alerting.apprise_sender import Send, Text
 from alerting.channel_queue import ChannelQueue, Message
 from alerting.channels import Destination, Destinations, find
 from alerting.compacted import until_end
-from alerting.member import ANSWER_S, Member, Patience, StoppedError, UnreachableError, lag
+from alerting.member import Member, Patience, StoppedError, UnreachableError, lag
 from alerting.notification import (
     Delivery,
     Notification,
@@ -460,29 +453,9 @@ class _Notifier:
         return begins
 
     def _commit(self) -> None:
-        places = self._kafka.consumer.assignment()
-        offsets = {
-            place: OffsetAndMetadata(offset, "", -1)
-            for partition, offset in self._outstanding.committable().items()
-            if (place := TopicPartition(self._topics.notifications, partition)) in places
-        }
-        try:
-            if offsets:
-                self._kafka.consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
-        except (
-            CommitFailedError,
-            FencedInstanceIdError,
-            IllegalGenerationError,
-            RebalanceInProgressError,
-            UnknownMemberIdError,
-        ):
-            # The partitions are about to be assigned anew; whoever gets them starts at the last commit.
-            return
-        except KafkaError as error:
-            self._patience.is_away(error)
-            return
-        if offsets:
-            self._patience.is_back()
+        mine = {place.partition for place in self._kafka.consumer.assignment()}
+        done = self._outstanding.committable()
+        self._kafka.commit({part: offset for part, offset in done.items() if part in mine}, self._patience)
 
     def _check_workers(self) -> None:
         for worker in self._workers.values():

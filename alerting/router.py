@@ -22,15 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import (
-    CommitFailedError,
-    FencedInstanceIdError,
-    IllegalGenerationError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError
 
 from alerting import command as commands
 from alerting import limits, rules_in_force
@@ -40,7 +33,7 @@ from alerting.engine import Changed, Engine
 from alerting.evaluation import EvaluationError
 from alerting.lifecycle import Event
 from alerting.limits import LimitError
-from alerting.member import ANSWER_S, Member, Patience, StoppedError, UnreachableError, lag
+from alerting.member import Member, Patience, StoppedError, UnreachableError, lag
 from alerting.pack import Pack, PackError
 from alerting.state import OtherVersionError, StateError, Stored, decode
 from lakehouse import progress, topics
@@ -63,6 +56,9 @@ _WRITTEN_AT_ONCE = 20
 """States written between two polls: a few milliseconds."""
 _BEHIND_AFTER_MS = 10_000
 """After so long without any evaluation it is looked whether messages wait for the alert flow."""
+_BEHIND_AT_MOST_MS = 300_000
+"""For so long a silence is laid to an alert flow that is behind. Then it is told: whatever the reason, there are no
+alerts of those patients."""
 
 
 class RouterError(RuntimeError):
@@ -200,7 +196,7 @@ class _Router:
         self._commands = self._rejected_commands = 0
         self._positions: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._heard_at = 0
+        self._restored_at = 0
         self._told: set[str] = set()
         """Patients whose outbox this router has told since their state was last written without it."""
         self._patience = Patience(say, stop)
@@ -291,7 +287,6 @@ class _Router:
                         where = f"{place.topic} {place.partition} {record.offset}"
                         self._say(f"not an evaluation, left out: {where}: {error} (said once, counted as rejected)")
             self._positions[place.partition] = records[-1].offset + 1
-            self._heard_at = max(self._heard_at, records[-1].timestamp)
         self._send_moved()
 
     def _look_at_the_clock(self) -> None:
@@ -310,23 +305,24 @@ class _Router:
         if self._patience.away or any(self._positions.get(part, 0) < end for part, end in self._ends.items()):
             return
         self._ends.clear()
-        at = time.time_ns() // 1_000_000
+        at = _now_ms()
         self._engine.tick(at, self._positions, silences=not self._flow_is_behind(at))
         self._send_moved()
 
     def _flow_is_behind(self, at: int) -> bool:
         """Whether messages wait for the alert flow: then it is silent, and not the devices."""
-        if at - self._heard_at < _BEHIND_AFTER_MS:
+        heard_at = self._engine.heard_at
+        waited = at - max(heard_at, self._restored_at)
+        if at - heard_at < _BEHIND_AFTER_MS or waited > _BEHIND_AT_MOST_MS:
             return False
+        # A patient's messages and evaluations have the same partition: same key, as many partitions.
+        wanted = {TopicPartition(self._topics.vitals, place.partition): heard_at + 1 for place in self._places()}
         try:
-            consumer = self._kafka.consumer
-            parts = consumer.partitions_for_topic(self._topics.vitals) or ()
-            ends = consumer.end_offsets([TopicPartition(self._topics.vitals, part) for part in parts])
+            later = self._kafka.consumer.offsets_for_times(wanted)
         except KafkaError as error:
             self._patience.is_away(error)
             return True
-        evaluated = self._engine.evaluated
-        return any(end > evaluated.get(place.partition, -1) + 1 for place, end in ends.items())
+        return any(found is not None for found in later.values())
 
     def _send_moved(self) -> None:
         moved = self._engine.take_moved()
@@ -367,6 +363,7 @@ class _Router:
                 self._stop.wait(0.5)
         else:
             return
+        self._restored_at = _now_ms()
         self._positions = committed
         self._writing = None
         self._engine.restore(one.patient for one in stored)
@@ -409,8 +406,7 @@ class _Router:
 
     def _begin_writing(self) -> None:
         """Take what is to be written before the offsets up to here are committed."""
-        now = time.time_ns() // 1_000_000
-        forgotten = self._engine.forget(now, self._positions)
+        forgotten = self._engine.forget(_now_ms(), self._positions)
         self._writing = _Writing(
             chain(forgotten, self._engine.take_touched()), dict(self._positions), frozenset(self._told)
         )
@@ -427,26 +423,7 @@ class _Router:
             return
         self._writing = None
         self._told -= writing.told
-        self._commit(writing.positions)
-
-    def _commit(self, positions: Mapping[int, int]) -> None:
-        topic = self._topics.evaluations
-        offsets = {TopicPartition(topic, part): OffsetAndMetadata(at, "", -1) for part, at in positions.items()}
-        try:
-            self._kafka.consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
-        except (
-            CommitFailedError,
-            FencedInstanceIdError,
-            IllegalGenerationError,
-            RebalanceInProgressError,
-            UnknownMemberIdError,
-        ):
-            # The partitions are about to be assigned anew; whoever gets them starts at the last commit.
-            return
-        except KafkaError as error:
-            self._patience.is_away(error)
-            return
-        self._patience.is_back()
+        self._kafka.commit(writing.positions, self._patience)
 
     def _report(self) -> None:
         now, counts = time.monotonic(), self._engine.counts
@@ -466,3 +443,7 @@ class _Router:
             },
         )
         self._reported, self._records_before = now, counts.records
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 DEPTH = 16
 """Minutes of one input that are kept: a value may be a quarter of an hour late before the table is read for it."""
 
-UNSEEN = 1_440
-"""Batches after which a patient of whom nothing came is forgotten: a day, at one a minute."""
+UNSEEN = 288
+"""Batches after which a patient of whom nothing came is forgotten: a day, at one each five minutes."""
 
 CURRENT = timedelta(hours=1)
 """A patient is taken up whose values are so near to the newest of the batch; others are history that comes in."""

@@ -334,7 +334,7 @@ def test_a_channel_that_is_down_is_recorded_as_undeliverable_and_another_is_not_
     sent = [notification(f"n{number}", "down", "pager") for number in range(20)]
     with notifying(broker, names, tmp_path, file) as notifier:
         send(broker, names.notifications, *sent)
-        wait_for(lambda: len(receiver.got) == 20, within_s=3)
+        wait_for(lambda: len(receiver.got) == 20, within_s=3.5)  # before the other channel gives up
         found = recorded(broker, names, 40)
     assert statuses(found) == Counter(
         {
@@ -346,10 +346,9 @@ def test_a_channel_that_is_down_is_recorded_as_undeliverable_and_another_is_not_
     errors = {one.error for one in found if one.channel == "down"}
     assert errors == {"A Connection error occurred sending JSON notification to 127.0.0.1."}
     assert 1 <= len(notifier.said) <= 20
-    assert notifier.said[0].startswith("not delivered on channel down within 4 s: notification n0 of hospital/4711")
-    assert all(
-        text.endswith(": A Connection error occurred sending JSON notification to 127.0.0.1.") for text in notifier.said
-    )
+    for text in notifier.said:
+        assert text.startswith("not delivered on channel down within 4 s: notification n")
+        assert text.endswith(": A Connection error occurred sending JSON notification to 127.0.0.1.")
     assert not any("secret" in text for text in notifier.said)
     assert notifier.last()["undeliverable"] == 20
 

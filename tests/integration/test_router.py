@@ -311,28 +311,49 @@ def test_a_pack_that_is_applied_is_in_force_without_a_restart(broker: str, topic
     assert router.said == ["pack quick@1 is in force"]
 
 
+QUIET = parse(
+    "name: quiet\nversion: 1\ntitle: Quiet\nrules:\n  - {id: device-silent, kind: silence, title: No data,"
+    " after_s: 8, priority: low, category: technical, rationale: r, reference: r}\n",
+    "quiet.yaml",
+)
+
+
 def test_a_device_that_falls_silent_is_noticed_also_by_a_router_that_starts_after_it(
     broker: str, topics: MakeTopics, tmp_path: Path
 ) -> None:
     names = Topics.of(topics())
-    text = (
-        "name: quiet\nversion: 1\ntitle: Quiet\nrules:\n  - {id: device-silent, kind: silence, title: No data,"
-        " after_s: 8, priority: low, category: technical, rationale: r, reference: r}\n"
-    )
-    pack = parse(text, "quiet.yaml")
-    now = int(time.time() * 1000)
-    with routing(broker, names, tmp_path, pack=pack) as router:
+    send(broker, names.vitals, (b"hospital/1", b"evaluated, or no message at all"))
+    now = int(time.time() * 1000) + 1
+    with routing(broker, names, tmp_path, pack=QUIET) as router:
         records = [evaluation(n, now + (n - 11) * 1000, "hospital/1", (HR, 80.0)) for n in range(12)]
         send(broker, names.evaluations, *records)
         wait_for(lambda: (progress.last(router.progress) or {"records": 0})["records"] == 12)
     assert router.shown == []
-    with routing(broker, names, tmp_path, pack=pack) as router:
+    with routing(broker, names, tmp_path, pack=QUIET) as router:
         wait_for(lambda: len(router.shown) == 1)
         (event,) = router.shown
         assert (event["rule_id"], event["state"], event["observed_at"]) == ("device-silent", "active", now + 8000)
         send(broker, names.evaluations, evaluation(9, int(time.time() * 1000), "hospital/1", (HR, 80.0)))
         wait_for(lambda: len(router.shown) == 2)
     assert router.shown[1]["reason"] == "cleared"
+
+
+def test_no_device_is_called_silent_while_messages_wait_for_the_alert_flow(
+    broker: str, topics: MakeTopics, tmp_path: Path
+) -> None:
+    names = Topics.of(topics())
+    a_minute_ago = int(time.time() * 1000) - 60_000
+    heard = [evaluation(n, a_minute_ago + n * 1000, "hospital/1", (HR, 80.0)) for n in range(12)]
+    send(broker, names.evaluations, *heard)
+    send(broker, names.vitals, (b"hospital/1", b"not evaluated yet"))
+    with routing(broker, names, tmp_path, pack=QUIET) as router:
+        wait_for(lambda: (progress.last(router.progress) or {"records": 0})["records"] == 12)
+        time.sleep(3)  # three ticks of its clock
+        assert router.shown == []
+        _, another = evaluation(12, int(time.time() * 1000), "hospital/2", (HR, 80.0))
+        send(broker, names.evaluations, (b"hospital/1", another))
+        wait_for(lambda: len(router.shown) == 1)
+    assert router.shown[0]["patient_id"] == "hospital/1"
 
 
 def test_what_is_no_evaluation_is_left_out_and_said_once(broker: str, topics: MakeTopics, tmp_path: Path) -> None:

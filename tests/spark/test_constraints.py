@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from alerting.pack import plausible
 from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.render import failed_constraints, first_fault, schema
@@ -21,7 +20,7 @@ from lakehouse.tables import (
     SCORE_INPUT,
     VITAL_SIGN_MINUTE,
 )
-from lakehouse.vocabulary import signals
+from lakehouse.vocabulary import plausible, signals
 from tests.fixtures.vitals import NOW
 
 VALUES: dict[str, Any] = {
