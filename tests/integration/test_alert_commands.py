@@ -21,7 +21,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_ROUTER
 from tests.fixtures.packs import prompt_pack
 from tests.integration.test_router import HR, SPO2, Running, evaluation, send, wait_for
-from wardhouse.commands import alerts, rules
+from wardhouse.commands import alerts, limits, rules
 
 MakeTopics = Callable[[], dict[str, str]]
 ADULT = prompt_pack()
@@ -247,3 +247,22 @@ def test_a_pack_is_applied_also_where_what_is_in_force_cannot_be_compared(
         ),
     )
     assert newest(broker, names.rules) == {}
+
+
+@pytest.mark.usefixtures("names")
+def test_own_limits_are_held_against_the_pack_in_force(data: DataDir, tmp_path: Path) -> None:
+    oximetry = tmp_path / "oximetry.yaml"
+    oximetry.write_text(
+        "name: oximetry\nversion: 1\ntitle: Oximetry\nrules:\n  - {id: spo2-low, kind: limit, title: SpO2 low,"
+        " signal: spo2, direction: below, limit: 90, clear_margin: 1, priority: high, category: physiological,"
+        " rationale: r, reference: r}\n"
+    )
+    heart_rate = ("set", "hospital/1", "heart_rate", "--high", "140")
+    assert ward(data, limits.app, *heart_rate)[0] == 0
+    ward(data, rules.app, "apply", str(oximetry), "--wait", "0")  # nobody runs who could confirm it
+    refused = ward(data, limits.app, *heart_rate)
+    assert refused == (1, "", "ward: the pack has no high limit of heart_rate that could be replaced\n")
+    assert ward(data, limits.app, *heart_rate, "--rules", "adult")[0] == 0
+    assert ward(data, limits.app, "set", "hospital/1", "spo2", "--low", "86")[0] == 0
+    shown = "hospital/1  spo2  alert below 86\nhospital/1  heart_rate  alert above 140\n"
+    assert ward(data, limits.app, "list") == (0, shown, "")

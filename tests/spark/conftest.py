@@ -25,6 +25,9 @@ RECORD = "topic STRING, partition INT, offset BIGINT, received_at TIMESTAMP, key
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:
     session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g", java_options="-XX:+UseSerialGC")
+    # A test's few rows are done before their Java would be generated and compiled. Tests of whole runs do that.
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
     yield session
     session.stop()
 

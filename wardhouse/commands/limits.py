@@ -10,7 +10,10 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 app = typer.Typer(help="A patient's own alert limits.", no_args_is_help=True)
 
 Patient = Annotated[str, typer.Argument(help="Patient id, system/value.")]
-Rules = Annotated[str, typer.Option(help="Rule pack whose limits are replaced: a name, or a .yaml file.")]
+Rules = Annotated[
+    str | None,
+    typer.Option(help="Rule pack whose limits are replaced: a name or a .yaml file; the one in force by default."),
+]
 
 
 @app.callback()
@@ -27,7 +30,7 @@ def set_limits(
     low: Annotated[float | None, typer.Option(help="Alert below this value, in the signal's unit.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for whoever asks later.")] = None,
     by: Annotated[str | None, typer.Option(help="Who decided it.")] = None,
-    rules: Rules = "adult",
+    rules: Rules = None,
     data: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Replace the pack's limits of one signal for one patient; a side that is not given stays as it is."""
@@ -36,11 +39,12 @@ def set_limits(
 
     from alerting import limits
     from alerting.compacted import TopicError, newest, put
-    from alerting.pack import PackError, load
+    from alerting.pack import PackError
     from lakehouse.topics import ALERT_LIMIT
     from lakehouse.vocabulary import signal_by_name
     from wardhouse.broker import bootstrap_servers
     from wardhouse.errors import Failure, failures
+    from wardhouse.in_force import in_force
 
     if high is None and low is None:
         raise typer.BadParameter("give --high, --low or both")
@@ -48,13 +52,13 @@ def set_limits(
         known = signal_by_name()
         if signal not in known:
             raise Failure(f"{signal}: no such signal; known: {', '.join(known)}")
-        settings = Settings()
-        servers, topic = bootstrap_servers(settings, data_dir(data)), settings.topic(ALERT_LIMIT)
+        settings, folder = Settings(), data_dir(data)
+        servers, topic = bootstrap_servers(settings, folder), settings.topic(ALERT_LIMIT)
         own = limits.OwnLimits(
             patient, known[signal].code, high, low, round(datetime.now(UTC).timestamp() * 1000), by, reason
         )
         record_key = limits.key(patient, own.code)
-        pack, before = load(rules), newest(servers, topic).get(record_key)
+        pack, before = in_force(settings, folder, rules).pack, newest(servers, topic).get(record_key)
         if before is not None:
             earlier = limits.decode(record_key, before)[2]
             if earlier is not None:
