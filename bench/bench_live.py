@@ -46,7 +46,7 @@ def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
     channel = {"urls": [f"json://127.0.0.1:{webhook.server_port}/"], "per_minute": 6000}
     file = data / "channels.json"
     file.write_text(json.dumps({"channels": dict.fromkeys(load("adult").channels, channel)}), encoding="utf-8")
-    command = [
+    command: list[str | Path] = [
         WARD,
         "up",
         "--data-dir",

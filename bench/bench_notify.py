@@ -35,7 +35,18 @@ from wardhouse.settings import Settings
 from wardhouse.topics import ensure
 
 TOLD = Told(
-    "a" * 32, 0, "spo2-low", "SpO2 low", "high", "physiological", "active", 1772366400000, "59408-5", 84.0, 90.0
+    alert_id="a" * 32,
+    sequence=0,
+    rule_id="spo2-low",
+    title="SpO2 low",
+    priority="high",
+    category="physiological",
+    state="active",
+    since=1772366400000,
+    kind="limit",
+    code="59408-5",
+    value=84.0,
+    limit_value=90.0,
 )
 
 
@@ -71,7 +82,17 @@ def send(servers: str, count: int, rate: float) -> dict[str, int]:
     for number in range(count):
         time.sleep(max(started + number / rate - time.monotonic(), 0))
         one = Notification(
-            f"n{number}", f"hospital/{number % 50}", "raised", 0, "high", ("pager",), 0, "adult@1", (TOLD,), "ICU", "3"
+            notification_id=f"n{number}",
+            patient_id=f"hospital/{number % 50}",
+            reason="raised",
+            step=0,
+            priority="high",
+            channels=("pager",),
+            at=0,
+            pack="adult@1",
+            alerts=(TOLD,),
+            location_unit="ICU",
+            location_bed="3",
         )
         futures[one.notification_id] = producer.send(ALERT_NOTIFICATION.name, key=key(one), value=encode(one))
     came = {name: future.get(timeout=10).timestamp for name, future in futures.items()}
