@@ -26,7 +26,7 @@ class Position:
         return {
             topic: {int(partition): int(offset) for partition, offset in partitions.items()}
             for source in self.sources
-            if "reservoirId" not in source
+            if "reservoirId" not in source and "logOffset" not in source
             for topic, partitions in source.items()
         }
 
@@ -49,6 +49,18 @@ def position(checkpoint: Path) -> Position | None:
     # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
     sources = tuple(json.loads(line) for line in lines[2:] if line != "-")
     return Position(batch_id=done[-1], sources=sources, in_flight=max(planned) > done[-1])
+
+
+def files_read(checkpoint: Path) -> frozenset[str]:
+    """Files that a flow's file source has read in committed batches, each as ``FOLDER/NAME``."""
+    at = position(checkpoint)
+    if at is None:
+        return frozenset()
+    done = at.sources[0]["logOffset"]
+    logs = (checkpoint / "sources" / "0").glob("[0-9]*")
+    # Line 1 is the format's version. Every tenth log holds all that came before it.
+    entries = (json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()[1:])
+    return frozenset("/".join(entry["path"].split("/")[-2:]) for entry in entries if entry["batchId"] <= done)
 
 
 def _batches(folder: Path) -> set[int]:

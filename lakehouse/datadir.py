@@ -50,6 +50,11 @@ class DataDir:
         return self.root / "kafka"
 
     @property
+    def spool(self) -> Path:
+        """Rows of backfilled files on their way into bronze."""
+        return self.root / "spool"
+
+    @property
     def logs(self) -> Path:
         """One log file per component."""
         return self.root / "logs"

@@ -46,14 +46,14 @@ def lineage_page(flows: Iterable[Flow], topics: Iterable[Topic]) -> str:
     """docs/lineage.md: which flow reads and writes what, as a picture and as a table."""
     flows = tuple(flows)
     names = {topic.name for topic in topics}
-    used = sorted({name for flow in flows for name in (*flow.reads, *flow.writes)})
+    used = sorted({name for flow in flows for name in (*flow.reads, *flow.writes, *flow.adds_to)})
     shapes = [f"  {_id(name)}[({name})]" if name not in names else f"  {_id(name)}>{name}]" for name in used]
     arrows = [f"  {_id(name)} --> {flow.name}" for flow in flows for name in flow.reads]
-    arrows += [f"  {flow.name} --> {_id(name)}" for flow in flows for name in flow.writes]
+    arrows += [f"  {flow.name} --> {_id(name)}" for flow in flows for name in (*flow.writes, *flow.adds_to)]
     steps = [f"  {flow.name}{{{{{flow.name}}}}}" for flow in flows]
     rows = [
-        f"| {flow.name} | {flow.application} | {_list(flow.reads)} | {_list(flow.writes)} | {_span(flow.trigger)} |"
-        f" {_span(flow.freshness)} | {flow.owner} |"
+        f"| {flow.name} | {flow.application} | {_list(flow.reads)} | {_list((*flow.writes, *flow.adds_to))} |"
+        f" {_span(flow.trigger)} | {_span(flow.freshness)} | {flow.owner} |"
         for flow in flows
     ]
     return "\n".join(

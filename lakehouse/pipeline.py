@@ -20,6 +20,7 @@ class Flow:
 
     ``application`` is the process that runs it (``alerts`` and ``lakehouse`` are the two Spark applications).
     ``checkpoint`` says whether it keeps one under the data dir. ``freshness`` is how old what it writes may be.
+    ``adds_to`` names tables of another flow of its application to which it only adds rows, of other keys.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Flow:
     build: str
     application: str
     owner: str
+    adds_to: tuple[str, ...] = ()
     trigger: timedelta | None = None
     checkpoint: bool = False
     freshness: timedelta | None = None
@@ -74,6 +76,17 @@ DEVICE_MESSAGE = Flow(
     trigger=timedelta(seconds=10),
     checkpoint=True,
     freshness=timedelta(seconds=15),
+)
+BACKFILL = Flow(
+    name="backfill",
+    reads=("spool",),
+    writes=("operation.backfill_run",),
+    adds_to=("bronze.device_message",),
+    build="streaming.backfill:start",
+    application="lakehouse",
+    owner="data-engineering",
+    trigger=timedelta(seconds=10),
+    checkpoint=True,
 )
 OBSERVATION = Flow(
     name="observation",
@@ -158,6 +171,7 @@ FLOWS = (
     ALERT_ROUTER,
     ALERT_NOTIFY,
     DEVICE_MESSAGE,
+    BACKFILL,
     OBSERVATION,
     EARLY_WARNING_SCORE,
     ALERT_EVENT,
@@ -167,8 +181,8 @@ FLOWS = (
 )
 
 
-_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules")
-"""What comes from outside the pipeline: devices, gateway, people."""
+_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules", "spool")
+"""What comes from outside the pipeline: devices, gateway, people, published files."""
 
 
 def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
@@ -190,10 +204,14 @@ def check(flows: Iterable[Flow] = FLOWS) -> tuple[Flow, ...]:
                 raise DeclarationError(f"{name} has two writers: {writer_of[name].name} and {flow.name}")
             writer_of[name] = flow
     for flow in flows:
+        for name in flow.adds_to:
+            if name not in writer_of or writer_of[name].application != flow.application:
+                raise DeclarationError(f"flow {flow.name} adds to {name}, which no flow of its application writes")
         for name in flow.reads:
             if name not in writer_of and name not in _SOURCES:
                 raise DeclarationError(f"flow {flow.name} reads {name}, which nothing writes")
-    before = {flow.name: {writer_of[name].name for name in flow.reads if name in writer_of} for flow in flows}
+    feeds = {name: {flow.name for flow in flows if name in (*flow.writes, *flow.adds_to)} for name in known}
+    before = {flow.name: set().union(*(feeds.get(name, set()) for name in flow.reads)) for flow in flows}
     try:
         return tuple(by_name[name] for name in TopologicalSorter(before).static_order())
     except CycleError as error:

@@ -451,6 +451,37 @@ VALIDATION_RESULT = Table(
     key=("run_id", "table_name", "expectation"),
 )
 
+BACKFILL_STATUSES = ("started", "landed", "failed", "stopped")
+"""What may be said of a run of ``ward backfill``."""
+
+BACKFILL_RUN = Table(
+    layer="operation",
+    name="backfill_run",
+    grain="one run of ward backfill and what is said of it: that it started, and how it ended",
+    columns=(
+        Column("run_id", "STRING", "the run", nullable=False),
+        Column("status", "STRING", "started; then landed, failed or stopped", nullable=False),
+        Column("at", "TIMESTAMP", "when that was so", nullable=False),
+        Column("source", "STRING", "the layout that was read", nullable=False),
+        Column("path", "STRING", "file or folder as it was given", nullable=False),
+        Column("topics", "ARRAY<STRING>", "the files as bronze names them: file:SOURCE/NAME@SHA"),
+        Column("since", "TIMESTAMP", "values from here on were wanted; NULL for all"),
+        Column("until", "TIMESTAMP", "values before this were wanted; NULL for all"),
+        Column("subjects", "ARRAY<STRING>", "subjects that were wanted; NULL for all"),
+        Column("reason", "STRING", "why, as whoever ran it says"),
+        Column("code_version", "STRING", "version of ward", nullable=False),
+        Column("rows_read", "BIGINT", "rows of the files"),
+        Column("written", "BIGINT", "rows that bronze did not have"),
+        Column("already_there", "BIGINT", "rows that bronze had"),
+        Column("counts", "STRING", "what became of every row that was read, as JSON"),
+        Column("error", "STRING", "why it failed"),
+    ),
+    key=("run_id", "status"),
+    constraints=(
+        Constraint("unknown_status", f"$status IN ({_texts(BACKFILL_STATUSES)})", "not a state of a backfill"),
+    ),
+)
+
 TABLES = (
     DEVICE_MESSAGE,
     OBSERVATION,
@@ -464,4 +495,5 @@ TABLES = (
     ALERT_NOTIFICATION,
     ALERT_DELIVERY,
     VALIDATION_RESULT,
+    BACKFILL_RUN,
 )

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
 from lakehouse import delta
-from lakehouse.pipeline import Flow, flows_of
+from lakehouse.pipeline import Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
 from streaming.config import StreamConfig
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JAVA_OPTIONS = {
-    # Young collections of a few milliseconds and no concurrent threads that would take cores from the tasks.
-    "alerts": "-XX:+UseParallelGC -XX:ParallelGCThreads=2",
-    "lakehouse": "-XX:+UseParallelGC -XX:ParallelGCThreads=2",
-}
+JAVA_OPTIONS = "-XX:+UseParallelGC -XX:ParallelGCThreads=2"
+"""Young collections of a few milliseconds and no concurrent threads that would take cores from the tasks."""
 MAX_RESTARTS = 5
 """Restarts of one flow within ``RESTART_WINDOW_S`` before the application gives up and leaves it to its supervisor."""
 RESTART_WINDOW_S = 600.0
@@ -49,15 +46,10 @@ class Running:
     restarts: list[float] = field(default_factory=list)
 
 
-def run(applications: tuple[str, ...], config: StreamConfig, stop: Event, on_ready: Callable[[], None]) -> None:
-    """Run the applications' flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing."""
-    flows = tuple(flow for name in applications for flow in flows_of(name))
+def run(name: str, flows: tuple[Flow, ...], config: StreamConfig, stop: Event, on_ready: Callable[[], None]) -> None:
+    """Run these flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing."""
     spark = build_session(
-        f"wardhouse-{'-'.join(applications)}",
-        config.jars,
-        cores=config.cores,
-        memory=config.memory,
-        java_options=JAVA_OPTIONS[applications[0]],
+        f"wardhouse-{name}", config.jars, cores=config.cores, memory=config.memory, java_options=JAVA_OPTIONS
     )
     try:
         spark.streams.addListener(progress_listener(config.data))
@@ -75,7 +67,7 @@ def run(applications: tuple[str, ...], config: StreamConfig, stop: Event, on_rea
 
 def create_tables(spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig) -> None:
     """Create the tables that these flows read or write, where they do not exist yet."""
-    wanted = {name for flow in flows for name in (*flow.reads, *flow.writes)}
+    wanted = {name for flow in flows for name in (*flow.reads, *flow.writes, *flow.adds_to)}
     for table in TABLES:
         if table.full_name in wanted:
             delta.create(spark, table, config.data.table(table))

@@ -8,6 +8,7 @@ import typer
 from wardhouse.commands import (
     airflow,
     alerts,
+    backfill,
     broker,
     dashboard,
     dbt,
@@ -64,6 +65,7 @@ app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
 
 app.command("score", rich_help_panel=_DATA)(score.score)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)
+app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 # Everything after `ward dbt` is dbt's own.
 app.command("dbt", rich_help_panel=_DATA, context_settings=dbt.CONTEXT)(dbt.dbt)

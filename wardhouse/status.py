@@ -17,8 +17,9 @@ import orjson
 from alerting.router import GROUP
 from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
+from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
 from lakehouse.progress import Record
+from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
 from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, TOPICS, VITALS
 from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
@@ -33,6 +34,7 @@ RATE_WINDOW_S = 60.0
 _QUIET_S = 10.0
 """Evaluations count as complete when none has come for this long: what cannot be parsed has none, so that the count of
 records says nothing, and real-time mode commits its offsets only every few minutes."""
+_BEFORE_ALERTS = frozenset({DEVICE_MESSAGE.name, OBSERVATION.name, ALERT_ROUTER.name})
 _LANDING_POLL_S = 1.0
 _DATA_OPERATIONS = frozenset({"STREAMING UPDATE", "WRITE", "MERGE"})
 
@@ -184,15 +186,15 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
     Records of Kafka, but for ``observation``, where it is versions of bronze. A flow that has it all is not in it.
     """
     names = settings.topics()
-    bronze, silver, events, told = (
-        position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, OBSERVATION, ALERT_EVENT, ALERT_NOTIFICATION)
+    bronze, events, told = (
+        position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, ALERT_EVENT, ALERT_NOTIFICATION)
     )
     found = {
         DEVICE_MESSAGE.name: _missing(
             ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name
         ),
-        OBSERVATION.name: max(0, _newest_data(data) - (_version(silver.delta_version()) if silver else -1)),
-        "alert_router": sum(
+        OBSERVATION.name: versions_behind(data, OBSERVATION, newest_data(data, BRONZE)),
+        ALERT_ROUTER.name: sum(
             max(0, end - router_at.get(place, 0))
             for place, end in ends.items()
             if place[0] == names[ALERT_EVALUATIONS.name]
@@ -215,12 +217,15 @@ def wait_until_landed(
 ) -> bool:
     """Block until every record on the broker is in bronze, silver, gold and the router; whether that came in time.
 
-    It ends only where nobody sends any more. ``tell`` gets what is not there yet, about once a second; ``stop`` ends
-    the wait, with False.
+    It ends only where nobody sends any more. What the router tells counts up to where it has read everything: after
+    that only time passes, and alerts go on changing with it for a quarter of an hour. ``tell`` gets what is not there
+    yet, about once a second; ``stop`` ends the wait, with False.
     """
     stop = stop or Event()
     bootstrap = bootstrap_servers(settings, data)
     names = settings.topics()
+    told = {names[topic.name] for topic in (ALERTS, NOTIFICATIONS, ALERT_DELIVERY)}
+    told_up_to: Offsets = {}
     evaluations, changed_at = -1, time.monotonic()
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -230,8 +235,10 @@ def wait_until_landed(
             count = sum(end for (topic, _), end in ends.items() if topic == names[ALERT_EVALUATIONS.name])
             if count != evaluations:
                 evaluations, changed_at = count, time.monotonic()
-            remaining = unlanded(settings, data, ends, _committed(bootstrap))
             settling = time.monotonic() - changed_at < _QUIET_S
+            remaining = unlanded(settings, data, {**ends, **told_up_to}, _committed(bootstrap))
+            if not (told_up_to or settling or remaining.keys() & _BEFORE_ALERTS):
+                told_up_to = {place: end for place, end in ends.items() if place[0] in told}
             tell(remaining)
             if not remaining and not settling:
                 return True
@@ -257,11 +264,11 @@ def wait_until_stored(
     version: int | None = None
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        bronze, silver = position(data.checkpoint(DEVICE_MESSAGE)), position(data.checkpoint(OBSERVATION))
+        bronze = position(data.checkpoint(DEVICE_MESSAGE))
         records = _missing(ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name)
         if not records and version is None:
-            version = _newest_data(data)
-        versions = max(0, version - _version(silver.delta_version() if silver else None)) if version is not None else 1
+            version = newest_data(data, BRONZE)
+        versions = versions_behind(data, OBSERVATION, version) if version is not None else 1
         tell({name: count for name, count in ((DEVICE_MESSAGE.name, records), (OBSERVATION.name, versions)) if count})
         if not records and not versions:
             return True
@@ -282,15 +289,18 @@ def _missing(ends: Offsets, at: Mapping[str, Mapping[int, int]], names: Mapping[
     )
 
 
-def _version(version: int | None) -> int:
-    return -1 if version is None else version
+def versions_behind(data: DataDir, flow: Flow, version: int) -> int:
+    """Versions of its Delta source, up to this one, that a flow has not committed."""
+    at = position(data.checkpoint(flow))
+    taken = at.delta_version() if at else None
+    return max(0, version - (-1 if taken is None else taken))
 
 
-def _newest_data(data: DataDir) -> int:
-    """The last version of bronze that brought records; maintenance makes versions too, which nobody has to take."""
+def newest_data(data: DataDir, table: Table) -> int:
+    """The last version that brought rows, -1 for none; maintenance makes versions too, which nobody has to take."""
     import deltalake
 
-    path = str(data.table(BRONZE))
+    path = str(data.table(table))
     if not deltalake.DeltaTable.is_deltatable(path):
         return -1
     history: list[dict[str, Any]] = deltalake.DeltaTable(path).history(limit=50)

@@ -1,31 +1,18 @@
 """``ward replay``: real patients from published files, as the messages a device would send."""
 
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lakehouse.datadir import DataDir
+from wardhouse.reading import SourceName, interrupted_by_sigterm, summary, telling
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
     from lakehouse.sources.source import Event, Tally
     from streaming.replay import Pace, Sent
-
-_PROGRESS_S = 2.0
-
-
-class SourceName(StrEnum):
-    """The sources of lakehouse.sources.registry; a test holds the two equal."""
-
-    MONITOR_CSV = "monitor-csv"
-    MIMIC_III = "mimic-iii"
-    MIMIC_IV = "mimic-iv"
 
 
 def replay(
@@ -56,10 +43,16 @@ def replay(
     waiting: dict[str, int] = {}
     # A broker that is away is told once, by the producer's error, and not ten times a second by its client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    with failures(SourceError, ProducerError, ContractError, OSError), _progress(tally, sent, waiting):
+
+    def so_far() -> str:
+        text = f"{tally.rows_read:,} rows read, {sent.messages:,} messages sent"
+        remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
+        return text + (f"; still to land: {remaining}" if remaining else "")
+
+    with failures(SourceError, ProducerError, ContractError, OSError), telling(so_far):
         events = source_named(source).events(files, selection, tally, data.root / "scratch")
         # The file is read to its end before the first event: one that is damaged starts no stack and sends nothing.
-        with _interrupted_by_sigterm():
+        with interrupted_by_sigterm():
             first = next(events, None)
         if first is not None:
             everything = itertools.chain([first], events)
@@ -67,7 +60,7 @@ def replay(
         if report is not None:
             written = {"source": source.value, "path": str(files), "speed": speed, "landed": landed}
             _write_report(report, written, tally, sent)
-    for line in _summary(tally, sent):
+    for line in summary(tally, sent.messages, sent.observations, "sent"):
         typer.echo(line)
     if sent.stopped:
         typer.echo("ward: stopped before the end; run the same command again, repeats are removed", err=True)
@@ -122,54 +115,3 @@ def _write_report(path: Path, head: Mapping[str, object], tally: "Tally", sent: 
     rows = {"rows_left": tally.rows_read - tally.accounted, **tally.as_report()}
     report = {**head, **sent.as_report(), **rows}
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
-def _summary(tally: "Tally", sent: "Sent") -> list[str]:
-    """What became of the rows, in a few lines; the report has it by item."""
-    parts = (
-        ("rows read", tally.rows_read),
-        ("messages sent", sent.messages),
-        ("observations sent", sent.observations),
-        (f"not mapped, rows (items: {len(tally.unmapped_rows):,})", tally.unmapped_rows.total()),
-        (f"not mapped, cells (columns: {len(tally.unmapped_cells):,})", tally.unmapped_cells.total()),
-        ("without a charted value, rows", tally.rows_without_value.total()),
-        ("texts instead of numbers, which silver quarantines", tally.text_values.total()),
-        ("not selected, rows", tally.not_selected),
-        ("rejected, rows", tally.rejected_rows.total()),
-        ("sent with something left out, rows", tally.flawed_rows.total()),
-        ("lines inside the quotes of another row", tally.lines_within_rows),
-    )
-    return [
-        *(f"{count:>13,}  {what}" for number, (what, count) in enumerate(parts) if count or number < 3),
-        *(f"               {problem}" for problem in tally.problems[:5]),
-    ]
-
-
-@contextmanager
-def _progress(tally: "Tally", sent: "Sent", waiting: Mapping[str, int]) -> Iterator[None]:
-    """Say every other second how far reading, sending and landing have come."""
-    done = threading.Event()
-
-    def tell() -> None:
-        while not done.wait(_PROGRESS_S):
-            text = f"ward: {tally.rows_read:,} rows read, {sent.messages:,} messages sent"
-            remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
-            typer.echo(text + (f"; still to land: {remaining}" if remaining else ""), err=True)
-
-    teller = threading.Thread(target=tell, name="progress", daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what lies on disk meanwhile is taken away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

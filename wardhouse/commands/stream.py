@@ -38,6 +38,7 @@ def stream(
 
     from alerting.compacted import TopicError
     from alerting.pack import PackError
+    from lakehouse.pipeline import flows_of
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
     from streaming.config import StreamConfig
@@ -63,6 +64,7 @@ def stream(
         realtime=realtime,
     )
     applications = ("alerts", "lakehouse") if application is Application.BOTH else (application.value,)
+    flows = tuple(flow for each in applications for flow in flows_of(each))
     name = "stream" if application is Application.BOTH else f"stream-{application.value}"
     with (
         failures(StreamError, SessionError, PackError, KafkaError, TopicError),
@@ -71,4 +73,4 @@ def stream(
     ):
         # Before the seconds that a Java machine takes to start.
         require(config.bootstrap, config.topics.values(), timeout_s=BROKER_WAIT_S)
-        run(applications, config, stop, running.ready)
+        run(name, flows, config, stop, running.ready)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.checkpoint import Position, position
+from lakehouse.checkpoint import Position, files_read, position
 
 BATCH = '{"batchWatermarkMs":0,"batchTimestampMs":1,"conf":{}}'
 
@@ -83,3 +83,15 @@ def test_a_delta_version_is_read_when_the_next_one_has_begun(tmp_path, source, w
 def test_a_source_without_data_is_left_out(tmp_path):
     at = position(checkpoint(tmp_path, {0: ["-", delta_source(2, -1)]}, [0]))
     assert at.delta_version() == 1
+
+
+def test_files_count_as_read_when_the_batch_that_read_them_is_committed(tmp_path):
+    root = checkpoint(tmp_path, {3: [{"logOffset": 1}], 4: [{"logOffset": 2}]}, [3])
+    log = root / "sources" / "0"
+    log.mkdir(parents=True)
+    for name, batches in (("1.compact", (0, 1)), ("2", (2,))):
+        entries = [{"path": f"file:///spool/inbox/run/{n}.parquet", "timestamp": 1, "batchId": n} for n in batches]
+        (log / name).write_text("\n".join(["v1", *map(json.dumps, entries)]), encoding="utf-8")
+    assert files_read(root) == {"run/0.parquet", "run/1.parquet"}
+    assert position(root).kafka() == {}
+    assert files_read(tmp_path / "missing") == frozenset()
