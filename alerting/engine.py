@@ -196,6 +196,16 @@ class Engine:
         for patient in self._of(partitions):
             self._tick(patient, now, silences)
 
+    def tick_one(self, patient_id: str, now: int, *, silences: bool = True) -> None:
+        """The same for one patient, if there is one of this id."""
+        patient = self._patients.get(patient_id)
+        if patient is not None:
+            self._tick(patient, now, silences)
+
+    def patients_of(self, partitions: Collection[int]) -> list[str]:
+        """The ids of the patients whose records come in these partitions."""
+        return [patient.patient_id for patient in self._of(partitions)]
+
     def advance(self, patient_id: str, to: int) -> None:
         """Let time pass for one patient, at each instant at which it does something, up to and with ``to``.
 

@@ -1,7 +1,7 @@
 """What members of a Kafka consumer group share: clients, news of an assignment, patience with the broker, lag."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -66,7 +66,7 @@ class Member:
         group: str,
         member: str | None,
         reads: str,
-        topics: Iterable[str],
+        topics: Collection[str],
         batch_records: int,
     ) -> None:
         self.common: dict[str, Any] = {
@@ -112,6 +112,9 @@ class Member:
             max_block_ms=int(ANSWER_S * 1000),
             **self.common,
         )
+        for name in topics:
+            # Asked now, or the first alert waits for it.
+            self.producer.partitions_for(name)
 
     def whole(self, *topics: str) -> KafkaConsumer:
         """A consumer of every partition of some topics from their beginning, outside the group."""
@@ -165,11 +168,18 @@ class Patience:
             self._say("Kafka answers again")
 
     def send(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and StoppedError.
+        """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and StoppedError."""
+        self.wait(producer, self.begin(producer, topic, records))
+
+    def begin(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> list[Any]:
+        """Send; what is returned is to be waited for. Raises KafkaError and StoppedError.
 
         The producer's ``max_block_ms`` is ANSWER_S: a topic that it knows nothing of yet would else hold it for longer.
         """
-        futures = [self._sent(producer, topic, key, value) for key, value in records]
+        return [self._sent(producer, topic, key, value) for key, value in records]
+
+    def wait(self, producer: KafkaProducer, futures: list[Any]) -> None:
+        """Wait until all of these are acknowledged, however long that takes. Raises KafkaError and StoppedError."""
         while futures:
             try:
                 producer.flush(timeout=ANSWER_S)
