@@ -45,7 +45,10 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table. ``layer`` is its schema (bronze, silver, gold, quality); ``key`` makes writes idempotent."""
+    """One Delta table. ``key`` makes writes idempotent.
+
+    ``layer`` is its schema: bronze, silver, gold, quality or operation.
+    """
 
     layer: str
     name: str

@@ -461,7 +461,7 @@ BACKFILL_RUN = Table(
     columns=(
         Column("run_id", "STRING", "the run", nullable=False),
         Column("status", "STRING", "started; then landed, failed or stopped", nullable=False),
-        Column("at", "TIMESTAMP", "when that was so", nullable=False),
+        Column("recorded_at", "TIMESTAMP", "when that was so", nullable=False),
         Column("source", "STRING", "the layout that was read", nullable=False),
         Column("path", "STRING", "file or folder as it was given", nullable=False),
         Column("topics", "ARRAY<STRING>", "the files as bronze names them: file:SOURCE/NAME@SHA"),

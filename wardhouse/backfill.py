@@ -221,7 +221,7 @@ def _record(data: DataDir, request: Request, run_id: str, tally: Tally, status: 
     row = {
         "run_id": run_id,
         "status": status,
-        "at": datetime.now(UTC),
+        "recorded_at": datetime.now(UTC),
         "source": request.source,
         "path": str(request.path),
         "since": selection.since,

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from lakehouse.sources.source import Tally
 
 _PROGRESS_S = 2.0
+_REPEATED_S = 20.0
 
 
 class SourceName(StrEnum):
@@ -46,12 +48,16 @@ def summary(tally: "Tally", sent: int, observations: int, done: str) -> list[str
 
 @contextmanager
 def telling(text: Callable[[], str]) -> Iterator[None]:
-    """Say every other second on stderr how far the block has come."""
+    """Say on stderr how far the block has come, every other second where that has changed."""
     done = threading.Event()
 
     def tell() -> None:
+        said, said_at = "", time.monotonic()
         while not done.wait(_PROGRESS_S):
-            typer.echo(f"ward: {text()}", err=True)
+            now = text()
+            if now != said or time.monotonic() - said_at >= _REPEATED_S:
+                said, said_at = now, time.monotonic()
+                typer.echo(f"ward: {now}", err=True)
 
     teller = threading.Thread(target=tell, name="progress", daemon=True)
     teller.start()

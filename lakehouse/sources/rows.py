@@ -145,6 +145,7 @@ def in_order(batches: Iterator[Any], by: Sequence[str], scratch: Path | None) ->
     ):
         database.execute(f"SET memory_limit = '{_SORT_MEMORY}'")
         database.execute("SET threads = 2")
+        database.execute("SET enable_progress_bar = false")
         database.execute("SET preserve_insertion_order = false")
         for number, batch in enumerate(batches):
             database.register("batch", pa.table(batch))

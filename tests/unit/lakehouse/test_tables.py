@@ -11,9 +11,9 @@ NESTED = {
 }
 
 
-def test_every_table_has_one_name_and_its_layer_is_one_of_the_four():
+def test_every_table_has_one_name_and_its_layer_is_one_of_the_five():
     assert len({table.full_name for table in TABLES}) == len(TABLES)
-    assert {table.layer for table in TABLES} == {"bronze", "silver", "gold", "quality"}
+    assert {table.layer for table in TABLES} == {"bronze", "silver", "gold", "quality", "operation"}
 
 
 def test_every_column_has_a_known_type_and_says_what_it_means():
