@@ -19,7 +19,7 @@ from alerting.kinds import (
     ScoreRule,
     SilenceRule,
 )
-from alerting.lifecycle import SHIFTED, Alert, Alerts, Band, Finding, Seen
+from alerting.lifecycle import SHIFTED, Alerts, Band, Finding, Seen
 from alerting.memory import Memory, usable
 from lakehouse.scores import SCORES, STALE_AFTER, Bands, Codes, Definition, Outside, Score, Scored, Value, score
 
@@ -68,9 +68,11 @@ class Detector:
                 by_score.setdefault(rule.score, []).append(rule)
         self._scores = tuple((Scorer(SCORES[name]), tuple(its)) for name, its in by_score.items())
 
-    def findings(self, evaluation: Evaluation, memory: Memory, alerts: Alerts) -> list[Finding]:
-        """What a message shows of every kind but limits, given the memory that has taken it."""
-        opened = {rule_id for rule_id, alert in alerts.items() if alert.open}
+    def findings(self, evaluation: Evaluation, memory: Memory, opened: Collection[str]) -> list[Finding]:
+        """What a message shows of every kind but limits, given the memory that has taken it.
+
+        ``opened`` are the rules with an open alert.
+        """
         found: list[Finding | None] = [_of_device(rule, evaluation, memory, opened) for rule in self._device]
         if self._no_value and (opened or not evaluation.quiet):
             found += self._without_value(evaluation, opened)
@@ -92,7 +94,7 @@ class Detector:
         """What the rules of several signals, scores and combinations, say by all that is remembered.
 
         They say it of the newest instant of which anything is known, whichever signal was observed then: values are
-        charted one by one, and a device may be behind another. ``opened`` are the rules with an open alert.
+        charted one by one, and a device may be behind another.
         """
         at = memory.observed_at
         for scorer, rules in self._scores:
@@ -152,9 +154,8 @@ class Detector:
                 yield Finding(rule.id, "clear", evaluation.received_at, code=code)
 
 
-def limits(evaluation: Evaluation, alerts: Alerts) -> list[Finding]:
-    """What the bands of a message's readings show."""
-    opened = [alert for alert in alerts.values() if alert.open]
+def limits(evaluation: Evaluation, opened: Alerts) -> list[Finding]:
+    """What the bands of a message's readings show, given the alerts that are open."""
     if evaluation.quiet and not opened:
         return []
     return [
@@ -216,10 +217,10 @@ def _band(breach: bool, clear: bool) -> Band:
     return "breach" if breach else "clear" if clear else "margin"
 
 
-def _of_limits(reading: Reading, evaluation: Evaluation, opened: Collection[Alert]) -> Iterator[Finding]:
+def _of_limits(reading: Reading, evaluation: Evaluation, opened: Alerts) -> Iterator[Finding]:
     """What a reading says of the limit rules of its signal: a pack keeps them apart, so it breaks one at most."""
     at, code = evaluation.observed_at, reading.code
-    for alert in opened:
+    for alert in opened.values():
         rule_id = alert.definition.rule_id
         if alert.code == code and alert.definition.kind == "limit" and rule_id != reading.rule:
             yield Finding(rule_id, "clear", at, reading.value, alert.limit, code)
@@ -228,7 +229,7 @@ def _of_limits(reading: Reading, evaluation: Evaluation, opened: Collection[Aler
     if reading.band == "breach":
         seen = (Seen(code, reading.value, at, evaluation.message_id),)
         yield Finding(reading.rule, "breach", at, reading.value, reading.limit, code, seen, reading.own_limit)
-    elif any(alert.definition.rule_id == reading.rule for alert in opened):
+    elif reading.rule in opened:
         yield Finding(reading.rule, "margin", at, reading.value, reading.limit, code)
 
 

@@ -17,7 +17,7 @@ from alerting.command import Acknowledge, Command, Silences
 from alerting.detection import Detector, limits
 from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
 from alerting.kinds import Category, EscalationStep, LimitRule, Rule
-from alerting.lifecycle import OF_PATIENT, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
+from alerting.lifecycle import OF_PATIENT, OPEN, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
 from alerting.limits import LimitError, OwnLimits
 from alerting.memory import needs
 from alerting.notification import Notification
@@ -223,8 +223,8 @@ class Engine:
         patient = self._patients.get(patient_id)
         if patient is None:
             return None
-        opened = [alert for alert in patient.alerts.values() if alert.open]
-        due = [following[0] for alert in opened if (following := alert.due) is not None]
+        opened = _opened(patient.alerts)
+        due = [following[0] for alert in opened.values() if (following := alert.due) is not None]
         for group in patient.groups.values():
             if group.waiting:
                 due += [group.due_at(alert) for alert in patient.alerts.values() if alert.alert_id in group.waiting]
@@ -308,12 +308,13 @@ class Engine:
         return tuple(self._moved[patient.patient_id][0][before - self.counts.events :])
 
     def _find(self, patient: Patient, evaluation: Evaluation) -> None:
-        found = _of_its_device(limits(evaluation, patient.alerts), patient, evaluation)
-        if found:
+        opened = _opened(patient.alerts)
+        found = limits(evaluation, opened)
+        if found and (found := _of_its_device(found, patient, evaluation)):
             self._found(patient, found, lifecycle.origin(evaluation))
-        found = self._detector.findings(evaluation, patient.memory, patient.alerts)
-        found = _of_its_device(found, patient, evaluation)
-        if found:
+            opened = _opened(patient.alerts)
+        found = self._detector.findings(evaluation, patient.memory, opened)
+        if found and (found := _of_its_device(found, patient, evaluation)):
             self._found(patient, found, lifecycle.origin(evaluation._replace(pack=self._pack.label)))
 
     # What changed
@@ -436,6 +437,10 @@ def _of_its_device(found: list[Finding], patient: Patient, evaluation: Evaluatio
         or alert.definition.kind in OF_PATIENT
         or not patient.memory.was_heard(alert.device_id, evaluation.received_at - _DEVICE_GONE_MS)
     ]
+
+
+def _opened(alerts: Alerts) -> Alerts:
+    return {rule_id: alert for rule_id, alert in alerts.items() if alert.state in OPEN}
 
 
 def _of_category(alerts: Alerts, category: Category) -> Alerts:
