@@ -6,7 +6,7 @@ argument: of a message it is when the broker had it, otherwise what ``tick`` and
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from alerting.command import Acknowledge, Command, Silences
 from alerting.detection import Detector, limits
 from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
 from alerting.kinds import Category, EscalationStep, LimitRule, Rule
-from alerting.lifecycle import OF_PATIENT, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
+from alerting.lifecycle import OF_PATIENT, OPEN, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
 from alerting.limits import LimitError, OwnLimits
 from alerting.memory import needs
 from alerting.notification import Notification
@@ -223,14 +223,16 @@ class Engine:
         patient = self._patients.get(patient_id)
         if patient is None:
             return None
-        due = [alert.due[0] for alert in patient.alerts.values() if alert.due is not None]
+        opened = _opened(patient.alerts)
+        due = [following[0] for alert in opened.values() if (following := alert.due) is not None]
         for group in patient.groups.values():
-            due += [group.due_at(alert) for alert in patient.alerts.values() if alert.alert_id in group.waiting]
+            if group.waiting:
+                due += [group.due_at(alert) for alert in patient.alerts.values() if alert.alert_id in group.waiting]
         if patient.source not in SHIFTED:
             due += self._detector.due(patient.memory, patient.alerts)
+        if not opened:
+            return min(due) if due else None
         gone_at = patient.message.received_at + _ABANDONED_MS + 1
-        if not patient.open:
-            return min(due, default=None)
         # What else falls due of a patient who is gone falls due in vain.
         return min(min(due, default=gone_at), gone_at)
 
@@ -289,7 +291,6 @@ class Engine:
 
     def _take(self, patient: Patient, evaluation: Evaluation) -> tuple[Event, ...]:
         before = self.counts.events
-        whence = lifecycle.origin(evaluation)
         withdrawn = evaluation.status == "entered-in-error"
         if withdrawn:
             patient.memory.forget(evaluation)
@@ -297,24 +298,24 @@ class Engine:
             patient.memory.take(evaluation, self._needs)
         if patient.alerts and (withdrawn or evaluation.status in _CORRECTIONS):
             # What rests on several signals may hold without the one that is taken back.
-            held = self._detector.of_several(patient.memory, patient.alerts)
-            still = {finding.rule_id for finding in held if finding.band == "breach"}
+            whence = lifecycle.origin(evaluation)
+            still = {finding.rule_id for finding in self._detector.of_several(patient.memory, ())}
             self._after(patient, lifecycle.take_back(patient.alerts, evaluation, whence, still), whence.now, whence)
         if not withdrawn:
-            self._find(patient, evaluation, whence)
+            self._find(patient, evaluation)
         if self.counts.events == before:
             return ()
         return tuple(self._moved[patient.patient_id][0][before - self.counts.events :])
 
-    def _find(self, patient: Patient, evaluation: Evaluation, whence: Origin) -> None:
-        found = _of_its_device(limits(evaluation, patient.alerts), patient, evaluation)
-        if found:
-            self._found(patient, found, whence)
-        found = self._detector.findings(evaluation, patient.memory, patient.alerts)
-        found = _of_its_device(found, patient, evaluation)
-        if found:
-            own_pack = whence.pack == self._pack.label
-            self._found(patient, found, whence if own_pack else replace(whence, pack=self._pack.label))
+    def _find(self, patient: Patient, evaluation: Evaluation) -> None:
+        opened = _opened(patient.alerts)
+        found = limits(evaluation, opened)
+        if found and (found := _of_its_device(found, patient, evaluation)):
+            self._found(patient, found, lifecycle.origin(evaluation))
+            opened = _opened(patient.alerts)
+        found = self._detector.findings(evaluation, patient.memory, opened)
+        if found and (found := _of_its_device(found, patient, evaluation)):
+            self._found(patient, found, lifecycle.origin(evaluation._replace(pack=self._pack.label)))
 
     # What changed
 
@@ -436,6 +437,10 @@ def _of_its_device(found: list[Finding], patient: Patient, evaluation: Evaluatio
         or alert.definition.kind in OF_PATIENT
         or not patient.memory.was_heard(alert.device_id, evaluation.received_at - _DEVICE_GONE_MS)
     ]
+
+
+def _opened(alerts: Alerts) -> Alerts:
+    return {rule_id: alert for rule_id, alert in alerts.items() if alert.state in OPEN}
 
 
 def _of_category(alerts: Alerts, category: Category) -> Alerts:

@@ -232,14 +232,14 @@ class Trial:
         """Let time pass for a patient, and acknowledge on the way what was told, one thing after another."""
         answers = self._answers.setdefault(patient_id, [])
         while True:
-            due, answer = self._engine.due(patient_id), answers[0].at if answers else None
-            at = min((instant for instant in (due, answer) if instant is not None), default=None)
-            if at is None or at > to:
-                return
-            if at == answer:
-                self._engine.command(answers.pop(0), at, {0})
+            due = self._engine.due(patient_id)
+            if answers and answers[0].at <= to and (due is None or answers[0].at <= due):
+                answer = answers.pop(0)
+                self._engine.command(answer, answer.at, {0})
+            elif due is not None and due <= to:
+                self._engine.pass_one(patient_id, due)
             else:
-                self._engine.pass_one(patient_id, at)
+                return
             self._collect()
 
     def _collect(self) -> None:

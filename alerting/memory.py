@@ -6,9 +6,10 @@ a router does. Instants are epoch milliseconds.
 """
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
-from alerting.evaluation import Evaluation, Reading
+from alerting.evaluation import Evaluation
 from alerting.kinds import FlatLineRule, LimitRule, RateRule, Rule, SilenceRule
 from alerting.lifecycle import Seen
 from lakehouse.scores import INPUT_OF_SIGNAL, Value, input_of
@@ -29,9 +30,13 @@ _ENOUGH = 10
 
 
 class Plan(NamedTuple):
-    """What is remembered of one signal: the score input that it gives, its trail's width of parts and length (ms)."""
+    """What is remembered of one signal: its trail's width of parts and length (ms), and the score input that it gives.
+
+    ``name`` is the signal's where it gives one, ``plain`` the input's where that is the number as it is.
+    """
 
     name: str | None
+    plain: str | None = None
     width: int = 0
     length: int = 0
     flat: bool = False
@@ -42,7 +47,7 @@ class Needs(dict[str, Plan]):
     """What a pack's rules need to be remembered, by code. A code that no rule names may still give a score's input."""
 
     def __missing__(self, code: str) -> Plan:
-        plan = self[code] = Plan(_scored(code))
+        plan = self[code] = Plan(*_scored(code))
         return plan
 
 
@@ -58,14 +63,17 @@ def needs(rules: Iterable[Rule]) -> Needs:
     wanted = Needs()
     for code in {*windows, *flat, *heard}:
         spans = windows.get(code, [0])
-        wanted[code] = Plan(_scored(code), min(spans) // _PARTS, max(spans), code in flat, code in heard)
+        wanted[code] = Plan(*_scored(code), min(spans) // _PARTS, max(spans), code in flat, code in heard)
     return wanted
 
 
-def _scored(code: str) -> str | None:
-    """The name of a signal that gives a score's input."""
+def _scored(code: str) -> tuple[str | None, str | None]:
+    """The name of a signal that gives a score's input, and of the input where that is the number as it is."""
     signal = signal_by_code().get(code)
-    return signal.name if signal is not None and signal.name in INPUT_OF_SIGNAL else None
+    source = None if signal is None else INPUT_OF_SIGNAL.get(signal.name)
+    if signal is None or source is None:
+        return None, None
+    return signal.name, source.input if source.plain else None
 
 
 class Memory:
@@ -89,56 +97,58 @@ class Memory:
 
     def take(self, evaluation: Evaluation, wanted: Needs) -> None:
         """Remember what a message says."""
-        received_at = evaluation.received_at
+        received_at, observed_at, message_id = evaluation.received_at, evaluation.observed_at, evaluation.message_id
+        last = self.last
         _hear(self.devices, evaluation.device_id, received_at)
         if len(self.devices) > _MOST_DEVICES:
             self._forget_devices(received_at)
-        observed_at = evaluation.observed_at
         usable = False
-        for reading in evaluation.readings:
-            if reading.band == "none" and reading.value_code is None:
+        for code, band, value, _, _, value_code, _, _ in evaluation.readings:
+            if band == "none" and value_code is None:
                 continue
             usable = True
-            code = reading.code
             plan = wanted[code]
             if plan.heard:
                 _hear(self.heard, code, received_at)
-            before = self.last.get(code)
-            if before is None or observed_at >= before.observed_at:
-                self._remember(reading, plan, evaluation)
+            before = last.get(code)
+            if before is not None and observed_at < before.observed_at:
+                continue
+            seen = last[code] = Seen(code, value_code if value is None else value, observed_at, message_id)
+            if plan.plain is not None and value is not None:
+                if isfinite(value):
+                    self._take_input(plan.plain, seen)
+            elif plan.name is not None:
+                found = input_of(plan.name, value, value_code)
+                if found is not None:
+                    self._take_input(found[0], seen._replace(value=found[1]))
+            if value is not None:
+                self._follow(code, value, plan, observed_at, received_at)
         if usable and observed_at > self.observed_at:
             self.observed_at = observed_at
 
-    def _remember(self, reading: Reading, plan: Plan, evaluation: Evaluation) -> None:
-        code, value, at = reading.code, reading.value, evaluation.observed_at
-        seen = Seen(code, reading.value_code if value is None else value, at, evaluation.message_id)
-        self.last[code] = seen
-        if plan.name is not None:
-            self._take_input(plan.name, reading, seen)
-        if value is None:
-            return
+    def _take_input(self, name: str, seen: Seen) -> None:
+        before = self.inputs.get(name)
+        # Of two at one instant oxygen counts before air: a mask may be charted with the FiO2 of the room.
+        if (
+            before is None
+            or seen.observed_at > before.observed_at
+            or (seen.observed_at == before.observed_at and before.value is not True)
+        ):
+            self.inputs[name] = seen
+
+    def _follow(self, code: str, value: float, plan: Plan, observed_at: int, received_at: int) -> None:
+        """Take a value into what is kept of several of its signal."""
         if plan.width:
-            _extend(self.trails.setdefault(code, []), at, value, plan.width, plan.length)
+            trail = self.trails.get(code)
+            if trail is None:
+                trail = self.trails[code] = []
+            _extend(trail, observed_at, value, plan.width, plan.length)
         if plan.flat:
             flat = self.flat.get(code)
             if flat is None or flat[0] != value:
-                self.flat[code] = [value, evaluation.received_at, 1]
+                self.flat[code] = [value, received_at, 1]
             else:
                 flat[2] += 1
-
-    def _take_input(self, signal: str, reading: Reading, seen: Seen) -> None:
-        found = input_of(signal, reading.value, reading.value_code)
-        if found is None:
-            return
-        name, value = found
-        before = self.inputs.get(name)
-        # Of two at one instant oxygen counts before air: a mask may be charted with the FiO2 of the room.
-        if before is not None:
-            if seen.observed_at < before.observed_at:
-                return
-            if seen.observed_at == before.observed_at and before.value is True:
-                return
-        self.inputs[name] = seen if value is seen.value else seen._replace(value=value)
 
     def is_of(self, evaluation: Evaluation, code: str) -> bool:
         """Whether the newest value of a signal is one of this message."""
@@ -146,6 +156,15 @@ class Memory:
         return (
             seen is not None and seen.observed_at == evaluation.observed_at and seen.message_id == evaluation.message_id
         )
+
+    def newest(self, evaluation: Evaluation) -> list[str]:
+        """The signals, by code, whose newest value is one of this message."""
+        last, at, message_id = self.last, evaluation.observed_at, evaluation.message_id
+        return [
+            reading.code
+            for reading in evaluation.readings
+            if (seen := last.get(reading.code)) is not None and seen.observed_at == at and seen.message_id == message_id
+        ]
 
     def forget(self, evaluation: Evaluation) -> None:
         """Forget values that were entered in error. What stood before them is not known here any more."""
@@ -171,8 +190,11 @@ class Memory:
 
         Without a code: whichever of the patient's devices that send so often was heard last.
         """
-        heard = self.devices.values() if code is None else (self.heard.get(code),)
-        return max((int(one[0]) for one in heard if one is not None and _is_frequent(one, after_ms)), default=None)
+        if code is not None:
+            heard = self.heard.get(code)
+            return int(heard[0]) if heard is not None and _is_frequent(heard, after_ms) else None
+        instants = [int(heard[0]) for heard in self.devices.values() if _is_frequent(heard, after_ms)]
+        return max(instants) if instants else None
 
     def _forget_devices(self, now: int) -> None:
         for name, heard in list(self.devices.items()):
@@ -185,7 +207,8 @@ class Memory:
         if not trail:
             return None
         newest = trail[-1]
-        means = [total / count for start, total, count in trail[:-1] if newest[0] - start < window_ms]
+        after = newest[0] - window_ms
+        means = [total / count for start, total, count in trail[:-1] if start > after]
         if not means:
             return None
         now = newest[1] / newest[2]
@@ -254,13 +277,11 @@ def _is_frequent(heard: list[float] | None, within_ms: float) -> bool:
 
 def _extend(trail: list[list[float]], at: int, value: float, width: int, length: int) -> None:
     start = at - at % width
-    if trail and trail[-1][0] == start:
-        part = trail[-1]
-        part[1] += value
-        part[2] += 1
-        return
-    if trail and trail[-1][0] > start:
-        return
-    trail.append([start, value, 1])
-    while start - trail[0][0] > length:
-        del trail[0]
+    newest = trail[-1] if trail else None
+    if newest is None or newest[0] < start:
+        trail.append([start, value, 1])
+        while start - trail[0][0] > length:
+            del trail[0]
+    elif newest[0] == start:
+        newest[1] += value
+        newest[2] += 1

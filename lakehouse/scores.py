@@ -267,6 +267,11 @@ class Source:
     above: float | None = None
     only: tuple[float, ...] | tuple[str, ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """Whether every number of the signal is the input as it is."""
+        return self.above is None and not self.only
+
     def of(self, value: float | None, value_code: str | None, coded: bool) -> Value:
         """The input's value, None where the signal has none that can be used."""
         if coded:

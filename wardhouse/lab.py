@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
-from alerting.bands import Arms, arms, band_of
+from alerting.bands import Arms, BandName, arms, band_of
 from alerting.evaluation import Evaluation, Reading
 from alerting.lab import Episode, Outcome, Trial
 from alerting.offline import evaluations
@@ -166,6 +166,7 @@ def _of_readings(run: regenerate.Run, limits: Arms, pack: str, number: int, shar
     """Evaluations of a run's readings: most are normal in every signal, which numpy sees for all patients at once."""
     patients = regenerate.patients(run)
     codes = tuple(signal_by_name()[name].code for name in SIGNALS)
+    all_normal: list[BandName] = ["normal"] * len(codes)
     ranges = _normal_ranges(limits, codes, {patient.unit for patient in patients})
     low = np.array([ranges[patient.unit][0] for patient in patients])
     high = np.array([ranges[patient.unit][1] for patient in patients])
@@ -179,7 +180,7 @@ def _of_readings(run: regenerate.Run, limits: Arms, pack: str, number: int, shar
             offset += 1
             patient = patients[row]
             if normal[row]:
-                readings = tuple([Reading(code, "normal", seen) for code, seen in zip(codes, values[row], strict=True)])
+                readings = tuple(map(Reading, codes, all_normal, values[row]))
             else:
                 readings = _readings(codes, values[row], limits, patient.unit)
             place = patient.patient_id, patient.device_id, patient.unit, patient.bed

@@ -53,6 +53,9 @@ def test_what_a_pack_needs_is_remembered_and_nothing_else() -> None:
     assert (wanted[HR].width, wanted[HR].length, wanted[HR].flat, wanted[HR].heard) == (60_000, TREND_MS, True, False)
     assert (wanted[SBP].width, wanted[SBP].length) == (60_000, 1_800_000)
     assert (wanted[SPO2].width, wanted[SPO2].heard, wanted[SPO2].name) == (0, True, "spo2")
+    assert wanted[SPO2].plain == "spo2"
+    oxygen = wanted[signal_by_name()["oxygen_flow"].code]
+    assert (oxygen.name, oxygen.plain) == ("oxygen_flow", None)
     glucose = signal_by_name()["glucose"].code
     assert (wanted[glucose].name, wanted[glucose].width, wanted[glucose].heard) == (None, 0, False)
 

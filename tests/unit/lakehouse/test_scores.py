@@ -220,3 +220,9 @@ def test_every_input_has_a_staleness_limit_and_a_signal_that_gives_it() -> None:
 )  # fmt: skip
 def test_a_value_of_a_signal_is_a_value_of_an_input(signal, value, code, expected) -> None:
     assert input_of(signal, value, code) == expected
+
+
+@pytest.mark.parametrize("signal", [name for name, source in INPUT_OF_SIGNAL.items() if source.plain])
+def test_a_plain_input_is_the_number_of_its_signal(signal: str) -> None:
+    assert input_of(signal, 2.5, None) == (INPUT_OF_SIGNAL[signal].input, 2.5)
+    assert input_of(signal, None, "A") is None
