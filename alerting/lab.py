@@ -185,6 +185,22 @@ def with_limits(pack: Pack, rule_id: str, *, limit: float | None = None, delay_s
     return Pack.model_validate({**pack.model_dump(exclude={"rules"}), "rules": rules})
 
 
+@dataclass(eq=False)
+class _Heard:
+    """An alert that sounded from ``at`` on, until ``ended_at``; None: to the end of the patient's history."""
+
+    rule_id: str
+    at: int
+    physiological: bool
+    ended_at: int | None = None
+
+    def in_time(self, episode: Episode, until: int) -> bool:
+        """Whether it began during the episode, or sounded already when the episode had come to its height."""
+        if self.at >= episode.from_ms:
+            return self.at <= until
+        return self.ended_at is None or self.ended_at >= episode.plateau_from_ms
+
+
 class Trial:
     """One pack on the history of some patients, whose evaluations come in the order in which they were received."""
 
@@ -193,9 +209,9 @@ class Trial:
         self._answer_ms = None if acknowledged_after_s is None else round(acknowledged_after_s * 1000)
         self._answers: dict[str, list[Acknowledge]] = {}
         self._spans: dict[str, list[int]] = {}
-        self._active: dict[str, tuple[Event, int]] = {}
+        self._active: dict[str, tuple[Event, _Heard]] = {}
         self._told_at: dict[str, list[int]] = {}
-        self._alerts: dict[str, list[tuple[str, int, bool]]] = {}
+        self._alerts: dict[str, list[_Heard]] = {}
         self.outcome = Outcome(pack.label, tells=bool(pack.channels))
 
     def run(self, evaluations: Iterable[Evaluation]) -> None:
@@ -219,9 +235,9 @@ class Trial:
 
     def end(self, episodes: Iterable[Episode] = ()) -> Outcome:
         """The figures, against labelled episodes where there are some. Open alerts end with their patient's history."""
-        for event, since in self._active.values():
+        for event, heard in self._active.values():
             end = self._spans[event["patient_id"]][1]
-            self.outcome.in_alarm_ms[event["priority"]] += max(end - since, 0)
+            self.outcome.in_alarm_ms[event["priority"]] += max(end - heard.at, 0)
         self.outcome.patients = len(self._spans)
         mine = [episode for episode in episodes if episode.patient_id in self._spans]
         if mine:
@@ -253,25 +269,23 @@ class Trial:
         name, state = event["alert_id"], event["state"]
         at = int(event.get("message_received_at") or event["observed_at"])
         if state == State.ACTIVE and name not in self._active:
-            self._active[name] = event, at
+            heard = _Heard(event["rule_id"], at, event["category"] == "physiological")
+            self._active[name] = event, heard
             if event["reason"] != "unmuted":
-                self._alert(event, at, 1)
-        elif state not in OPEN or state in (State.LATCHED, State.SILENCED):
-            opened = self._active.pop(name, None)
-            if opened is not None:
-                self.outcome.in_alarm_ms[event["priority"]] += max(at - opened[1], 0)
-                if state == State.SILENCED and opened[1] == at:
-                    # Muted from the first: no alert that anybody hears.
-                    self._alert(event, at, -1)
+                self._alerts.setdefault(event["patient_id"], []).append(heard)
+                self._number(event, 1)
+        elif (state not in OPEN or state in (State.LATCHED, State.SILENCED)) and name in self._active:
+            _, heard = self._active.pop(name)
+            heard.ended_at = at
+            self.outcome.in_alarm_ms[event["priority"]] += max(at - heard.at, 0)
+            alerts = self._alerts.get(event["patient_id"], [])
+            if state == State.SILENCED and heard.at == at and heard in alerts:
+                # Muted from the first: no alert that anybody hears.
+                alerts.remove(heard)
+                self._number(event, -1)
 
-    def _alert(self, event: Event, at: int, count: int) -> None:
-        self.outcome.alerts[(event["rule_id"], event["priority"], event["category"])] += count
-        alerts = self._alerts.setdefault(event["patient_id"], [])
-        one = event["rule_id"], at, event["category"] == "physiological"
-        if count > 0:
-            alerts.append(one)
-        elif one in alerts:
-            alerts.remove(one)
+    def _number(self, event: Event, alerts: int) -> None:
+        self.outcome.alerts[(event["rule_id"], event["priority"], event["category"])] += alerts
 
     def _tell(self, patient_id: str, notification: Notification) -> None:
         self.outcome.told[notification.reason] += 1
@@ -293,9 +307,10 @@ class Trial:
             if episode.plateau_to_ms - episode.plateau_from_ms >= SUSTAINED_MS:
                 self._seek(episode)
         for patient_id, alerts in self._alerts.items():
-            for _, at, physiological in alerts:
-                if physiological:
-                    real = any(one.from_ms <= at <= one.to_ms + AFTERMATH_MS for one in of.get(patient_id, ()))
+            for heard in alerts:
+                if heard.physiological:
+                    its = of.get(patient_id, ())
+                    real = any(one.from_ms <= heard.at <= one.to_ms + AFTERMATH_MS for one in its)
                     outcome.true += real
                     outcome.false += not real
 
@@ -304,14 +319,13 @@ class Trial:
         outcome, until = self.outcome, episode.to_ms + AFTERMATH_MS
         outcome.sought[episode.kind] += 1
         alerts = self._alerts.get(episode.patient_id, ())
-        first = min(
-            (at for rule, at, _ in alerts if rule in episode.expected_rules and episode.from_ms <= at <= until),
-            default=None,
-        )
+        expected = (heard for heard in alerts if heard.rule_id in episode.expected_rules)
+        first = min((heard.at for heard in expected if heard.in_time(episode, until)), default=None)
         if first is not None:
             outcome.found[episode.kind] += 1
-            outcome.delays_ms.append(first - episode.plateau_from_ms)
-        told = self._told_at.get(episode.patient_id, ()) if outcome.tells else [at for _, at, real in alerts if real]
+            outcome.delays_ms.append(max(first, episode.from_ms) - episode.plateau_from_ms)
+        heard_at = [heard.at for heard in alerts if heard.physiological]
+        told = self._told_at.get(episode.patient_id, ()) if outcome.tells else heard_at
         outcome.told_of[episode.kind] += any(episode.from_ms <= at <= until for at in told)
 
 

@@ -75,6 +75,14 @@ def test_an_episode_is_found_by_the_rule_that_it_breaks_and_told_of_in_its_time(
     assert tried(ADULT, (600, 640), episodes=(episode(600, 640),)).sought == {}
 
 
+def test_an_alert_that_sounds_already_when_an_episode_begins_finds_it_if_it_lasts_to_its_height() -> None:
+    lasting = tried(ADULT, (500, 900), episodes=(episode(600, 900),))
+    # It begins at 590 and has come to its height at 600.
+    assert (lasting.found, lasting.delays_ms) == ({"tachycardia": 1}, [-10_000])
+    # Resolved at 595, 60 s after the last breach.
+    assert tried(ADULT, (400, 535), episodes=(episode(600, 900),)).found == {}
+
+
 def test_what_nobody_acknowledges_is_told_to_the_next_and_what_somebody_does_is_not() -> None:
     assert summary(tried(ADULT, (600, 3600))).escalations == 0
     assert summary(tried(ADULT, (600, 3600), answer_s=1200)).escalations == 1
