@@ -40,8 +40,8 @@ def simulate(
     until: Annotated[str | None, typer.Option("--to", help="gold, replay: up to this instant, RFC 3339.")] = None,
     path: Annotated[Path | None, typer.Option(help="truth: a truth file; replay: the data set.")] = None,
     data_set: Annotated[str, typer.Option(help="replay: monitor-csv, mimic-iii or mimic-iv.")] = "mimic-iv",
-    patients: Annotated[int, typer.Option(help="truth without --path: patients to simulate.", min=1)] = 100,
-    hours: Annotated[float, typer.Option(help="truth without --path: for how long.", min=0.01)] = 24,
+    patients: Annotated[int, typer.Option(help="truth without --path: patients to simulate.", min=1)] = 30,
+    hours: Annotated[float, typer.Option(help="truth without --path: for how long.", min=0.01)] = 6,
     cadence: Annotated[float, typer.Option(help="truth without --path: seconds between messages.", min=0.1)] = 1,
     episodes: Annotated[float, typer.Option(help="truth without --path: episodes an hour and patient.", min=0)] = 0.5,
     transients: Annotated[
