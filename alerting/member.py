@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -112,9 +113,11 @@ class Member:
             max_block_ms=int(ANSWER_S * 1000),
             **self.common,
         )
-        for name in topics:
-            # Asked now, or the first alert waits for it.
-            self.producer.partitions_for(name)
+        # Asked now, or the first alert waits for it. A broker that goes away meanwhile is no reason to give up: whoever
+        # sends has patience with it.
+        with suppress(KafkaTimeoutError):
+            for name in topics:
+                self.producer.partitions_for(name)
 
     def whole(self, *topics: str) -> KafkaConsumer:
         """A consumer of every partition of some topics from their beginning, outside the group."""

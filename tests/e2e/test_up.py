@@ -31,14 +31,10 @@ def test_a_run_lands_everything_though_components_are_killed_and_the_broker_stan
     assert report["quarantined"] > 0
     assert report["dead_letters"] > 0
     assert report["alerts_opened"] > 0
-    assert report["restarts"] == {
-        "broker": 0,
-        "stream-alerts": 0,
-        "stream-lakehouse": 1,
-        "router": 1,
-        "simulator": 0,
-        "verify": 0,
-    }
+    # What starts while no broker answers gives up after its time, and is started once more.
+    killed = {name: report["restarts"].pop(name) for name in ("stream-lakehouse", "router")}
+    assert all(1 <= times <= 2 for times in killed.values()), killed
+    assert report["restarts"] == {"broker": 0, "stream-alerts": 0, "simulator": 0, "verify": 0}
     for name in ("alert_latency_ms", "evaluation_latency_ms", "bronze_latency_ms", "gold_latency_ms"):
         assert report[name]["count"] > 0, name
         assert 0 < report[name]["p50"] <= report[name]["p99"] <= report[name]["max"], name

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -18,6 +19,7 @@ from alerting import command, limits, rules_in_force
 from alerting.bands import arms, band_of
 from alerting.command import Acknowledge, Silence, Unsilence
 from alerting.limits import OwnLimits
+from alerting.member import ANSWER_S
 from alerting.notification import decode as decode_notification
 from alerting.pack import Pack, parse
 from alerting.router import RouterError, Topics, run
@@ -365,6 +367,27 @@ def test_what_is_no_evaluation_is_left_out_and_said_once(broker: str, topics: Ma
         wait_for(lambda: len(router.shown) == 1)
     assert len(router.said) == 1
     assert (progress.last(router.progress) or {})["rejected"] == 3
+
+
+def test_a_router_starts_though_the_broker_stands_still_once_it_has_answered(
+    jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Broker(DataDir(tmp_path / "broker"), jars) as own:
+        ensure(own.address, TOPICS, {topic.name: topic.name for topic in TOPICS})
+        (process,) = (one for one in psutil.Process().children() if str(tmp_path / "broker") in one.cwd())
+        slept = threading.Timer(ANSWER_S + 3, process.resume)
+
+        def then_still(**config: Any) -> KafkaProducer:
+            producer = KafkaProducer(**config)
+            process.suspend()
+            slept.start()
+            return producer
+
+        monkeypatch.setattr("alerting.member.KafkaProducer", then_still)
+        with routing(own.address, Topics.of({topic.name: topic.name for topic in TOPICS}), tmp_path) as router:
+            assert slept.finished.is_set()
+            send(own.address, "alert.evaluations", evaluation(0, int(time.time() * 1000), "hospital/1", (HR, 130.0)))
+            wait_for(lambda: len(router.shown) == 1)
 
 
 def load_of(patients: int, rounds: int) -> list[tuple[bytes, bytes]]:
