@@ -94,7 +94,7 @@ def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Wri
     if batch.dense:
         replace_minutes(good.sparkSession, batch.dense, config, identity("minute/dense"))
     if batch.sparse:
-        mend_minutes(good.where(_in(batch.sparse)), batch.sparse, config, identity("minute/sparse"))
+        mend_minutes(_sparse(good, batch), batch.sparse, config, identity("minute/sparse"))
 
 
 def insert(
@@ -158,8 +158,15 @@ def _of_keys(near: "DataFrame", touched: "DataFrame") -> "DataFrame":
 
 def _apart(good: "DataFrame", batch: Batch) -> "DataFrame":
     """The values of dense minutes and those of sparse ones, in files apart."""
-    parts = [good.where(_in(minutes)) for minutes in (batch.dense, batch.sparse) if minutes]
-    return parts[0] if len(parts) == 1 else parts[0].union(parts[1].coalesce(1))
+    if not (batch.dense and batch.sparse):
+        return good
+    return good.where(_in(batch.dense)).union(_sparse(good, batch).coalesce(1))
+
+
+def _sparse(good: "DataFrame", batch: Batch) -> "DataFrame":
+    """The values of sparse minutes: those of no dense one, of which there are few, while history has minutes by the
+    ten thousand."""
+    return good.where(f"NOT ({_in(batch.dense)})") if batch.dense else good
 
 
 def _batch(rows: "DataFrame") -> Batch:
