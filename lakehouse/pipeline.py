@@ -91,7 +91,15 @@ BACKFILL = Flow(
 OBSERVATION = Flow(
     name="observation",
     reads=("bronze.device_message",),
-    writes=("silver.observation", "silver.observation_quarantine", "silver.dead_letter", "gold.vital_sign_minute"),
+    writes=(
+        "silver.observation",
+        "silver.observation_quarantine",
+        "silver.dead_letter",
+        "silver.patient",
+        "silver.encounter",
+        "silver.clinical_resource",
+        "gold.vital_sign_minute",
+    ),
     build="streaming.observation:start",
     application="lakehouse",
     owner="data-engineering",
@@ -141,6 +149,9 @@ DATA_QUALITY = Flow(
         "silver.observation",
         "silver.observation_quarantine",
         "silver.dead_letter",
+        "silver.patient",
+        "silver.encounter",
+        "silver.clinical_resource",
         "gold.vital_sign_minute",
         "gold.score_input",
         "gold.early_warning_score",
@@ -158,7 +169,7 @@ DATA_QUALITY = Flow(
 )
 COHORTS = Flow(
     name="cohorts",
-    reads=("silver.observation",),
+    reads=("silver.observation", "silver.patient", "silver.encounter"),
     writes=("mart.vital_sign_hourly",),
     build="wardhouse.commands.dbt:dbt",
     application="airflow",

@@ -1,14 +1,15 @@
 """The spool: rows of published files on their way into bronze, as parquet files that the flow ``backfill`` takes up.
 
-A backfilled file is a topic of its own, ``file:SOURCE/NAME@SHA``, in which a row's offset is its line. So bronze knows
-each row by the same key as a record of Kafka, and a row that is there already is known by its line.
+A backfilled file is a topic of its own, ``file:SOURCE/NAME@SHA`` (of resources ``file:SOURCE/resource/NAME@SHA``), in
+which a row's offset is its line. So bronze knows each row by the same key as a record of Kafka, and a row that is there
+already is known by its line.
 
 Files are made in a folder that nothing reads, which becomes the run's folder in the inbox when all of them are whole.
 """
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakehouse.datadir import DataDir
-from lakehouse.message import encode, key
+from lakehouse.message import Message, encode, encode_resource, key
 from lakehouse.reader import TableMissingError, connect
 from lakehouse.sources.source import Event
 from lakehouse.tables import DEVICE_MESSAGE
+from lakehouse.topics import RESOURCE_FILES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +83,13 @@ def landed(data: DataDir, topic: str) -> Lines:
     return lines
 
 
-def parts(events: Iterable[Event], source: str, known: dict[str, Lines], data: DataDir) -> Iterator["pa.Table"]:
+def parts(
+    events: Iterable[Event],
+    source: str,
+    known: dict[str, Lines],
+    data: DataDir,
+    encode: Callable[[Message], bytes] = encode,
+) -> Iterator["pa.Table"]:
     """The messages as records for bronze, PART_ROWS at a time, without those that it has.
 
     Columns topic, partition, offset, key and value. ``known`` gets the lines of each file (by topic) that bronze had.
@@ -97,10 +105,17 @@ def parts(events: Iterable[Event], source: str, known: dict[str, Lines], data: D
 
     found = fresh()
     while some := list(islice(found, PART_ROWS)):
-        yield _table(some)
+        yield _table(some, encode)
 
 
-def _table(some: Iterable[tuple[str, Event]]) -> "pa.Table":
+def resource_parts(
+    events: Iterable[Event], source: str, known: dict[str, Lines], data: DataDir
+) -> Iterator["pa.Table"]:
+    """As :func:`parts`, for records of resources."""
+    return parts(events, f"{source}/{RESOURCE_FILES}", known, data, encode_resource)
+
+
+def _table(some: Iterable[tuple[str, Event]], encode: Callable[[Message], bytes]) -> "pa.Table":
     import pyarrow as pa
 
     names, events = zip(*some, strict=True)

@@ -188,6 +188,74 @@ DEAD_LETTER = Table(
     key=("topic", "partition", "offset"),
 )
 
+_RESOURCE_VERSION = Column(
+    "version", "BINARY", "16 bytes: hash of the resource and when it became known", nullable=False
+)
+_RESOURCE_COLUMNS = (
+    Column("resource", "STRING", "the FHIR resource as JSON, whole", nullable=False),
+    Column("source", "STRING", "the system that sent it", nullable=False),
+    Column("recorded_at", "TIMESTAMP", "when this version became known", nullable=False),
+    Column(
+        "recorded_at_inferred", "BOOLEAN", "true: the source did not say, recorded_at = received_at", nullable=False
+    ),
+    Column("received_at", "TIMESTAMP", "when the broker had it", nullable=False),
+    *COORDINATES,
+)
+
+PATIENT = Table(
+    layer="silver",
+    name="patient",
+    grain="one version of one patient (FHIR R4 Patient)",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        _RESOURCE_VERSION,
+        Column("gender", "STRING", "FHIR administrative gender: male, female, other or unknown"),
+        Column("birth_year", "INT", "year of birth"),
+        Column("birth_date", "DATE", "day of birth; NULL where only the month or year is known"),
+        Column("deceased_on", "DATE", "day of death, in or out of hospital; NULL where none is known"),
+        *_RESOURCE_COLUMNS,
+    ),
+    key=("patient_id", "version"),
+)
+
+ENCOUNTER = Table(
+    layer="silver",
+    name="encounter",
+    grain="one version of one encounter (FHIR R4 Encounter): a hospital admission, or a stay in a unit within one",
+    columns=(
+        Column("encounter_id", "STRING", "system/value", nullable=False),
+        _RESOURCE_VERSION,
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("part_of", "STRING", "the encounter that it is part of: of a stay, the admission"),
+        Column("status", "STRING", "FHIR encounter status, such as in-progress or finished", nullable=False),
+        Column("class", "STRING", "HL7 ActCode: IMP for an admission, ACUTE for a stay in a critical care unit"),
+        Column("type", "STRING", "kind of admission in the source's words"),
+        Column("location", "STRING", "the (first) place: care unit, and bed where it is known"),
+        Column("started_at", "TIMESTAMP", "start of the period"),
+        Column("ended_at", "TIMESTAMP", "end of the period; NULL while it lasts"),
+        Column("admit_source", "STRING", "where the patient came from, in the source's words"),
+        Column("discharge_disposition", "STRING", "where the patient went, in the source's words"),
+        Column("died", "BOOLEAN", "discharge disposition exp: died in hospital; NULL where nothing is said"),
+        *_RESOURCE_COLUMNS,
+    ),
+    key=("encounter_id", "version"),
+)
+
+CLINICAL_RESOURCE = Table(
+    layer="silver",
+    name="clinical_resource",
+    grain="one version of one other FHIR R4 resource, such as a Condition or an Appointment",
+    columns=(
+        Column("resource_type", "STRING", "FHIR type, such as Condition", nullable=False),
+        Column("resource_id", "STRING", "system/value", nullable=False),
+        _RESOURCE_VERSION,
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("encounter_id", "STRING", "system/value, where it names one"),
+        *_RESOURCE_COLUMNS,
+    ),
+    key=("resource_type", "resource_id", "version"),
+)
+
 VITAL_SIGN_MINUTE = Table(
     layer="gold",
     name="vital_sign_minute",
@@ -487,6 +555,9 @@ TABLES = (
     OBSERVATION,
     OBSERVATION_QUARANTINE,
     DEAD_LETTER,
+    PATIENT,
+    ENCOUNTER,
+    CLINICAL_RESOURCE,
     VITAL_SIGN_MINUTE,
     SCORE_INPUT,
     EARLY_WARNING_SCORE,

@@ -8,6 +8,11 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 bronze and becomes a named dead letter instead of an error that only its sender sees."""
 
 
+RESOURCE_FILES = "resource"
+"""A backfilled file of FHIR resources is the topic ``file:SOURCE/resource/NAME@SHA``, one of messages
+``file:SOURCE/NAME@SHA``."""
+
+
 @dataclass(frozen=True)
 class Topic:
     """One topic. ``retention`` is ``None`` for a compacted topic, which keeps the last record of each key."""

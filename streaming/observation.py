@@ -1,6 +1,6 @@
-"""Silver and gold: bronze records to observations, quarantine, dead letters, and the minutes they touch.
+"""Silver and gold: bronze records to observations, quarantine, dead letters, resources, and the minutes they touch.
 
-One query and one persisted batch for all four tables: chained queries would triple the lag and Delta's fixed cost.
+One query, and one persisted batch for all tables of values: chained queries would triple lag and Delta's fixed cost.
 Each write carries its own identity (flow, checkpoint generation, action; batch id), so that a batch which runs again
 after a crash changes nothing.
 """
@@ -15,10 +15,9 @@ from lakehouse.delta import Write
 from lakehouse.pipeline import Flow
 from lakehouse.table import Table
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
-from lakehouse.topics import CLINICAL_RESOURCE
 from lakehouse.transforms import message, observation
 from lakehouse.transforms.vital_sign_minute import NEEDS, vital_sign_minute
-from streaming import query
+from streaming import clinical_resource, query
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -67,16 +66,16 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 
 
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
-    """The function that lands one batch of bronze records in the flow's four tables."""
+    """The function that lands one batch of bronze records in the flow's tables."""
     identities = query.identities(config.data, flow)
 
     def write(records: "DataFrame", batch_id: int) -> None:
         def identity(action: str) -> Write:
             return identities(action, batch_id)
 
-        # Backfilled files are topics of their own and hold the same messages.
-        rows = build(records.where(records.topic != config.topic(CLINICAL_RESOURCE)))
-        with query.held(rows) as batch:
+        messages, resources = clinical_resource.split(records, config)
+        clinical_resource.land(resources, config, identity)
+        with query.held(build(messages)) as batch:
             _land(batch, config, identity)
 
     return write
@@ -164,8 +163,7 @@ def _apart(good: "DataFrame", batch: Batch) -> "DataFrame":
 
 
 def _sparse(good: "DataFrame", batch: Batch) -> "DataFrame":
-    """The values of sparse minutes: those of no dense one, of which there are few, while history has minutes by the
-    ten thousand."""
+    """The values of sparse minutes, which are those of no dense one: history has sparse minutes by the ten thousand."""
     return good.where(f"NOT ({_in(batch.dense)})") if batch.dense else good
 
 

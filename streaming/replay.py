@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from lakehouse.message import encode, key
+from lakehouse.message import encode, encode_resource, key
 from lakehouse.sources.source import Event
 from streaming.producer import Producer
 
@@ -29,6 +29,7 @@ class Sent:
 
     messages: int = 0
     observations: int = 0
+    resources: int = 0
     pauses_cut: int = 0
     stopped: bool = False
     elapsed_s: float = 0.0
@@ -38,6 +39,7 @@ class Sent:
         return {
             "messages_sent": self.messages,
             "observations_sent": self.observations,
+            "resources_sent": self.resources,
             "pauses_cut": self.pauses_cut,
             "stopped": self.stopped,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -89,3 +91,19 @@ def run(
     producer.flush()
     sent.elapsed_s = clock() - began
     return sent
+
+
+def send_resources(
+    resources: Iterable[Event], producer: Producer, topic: str, *, stop: threading.Event, sent: Sent
+) -> None:
+    """Send records of resources as fast as it goes, until there are no more or ``stop`` is set, and flush.
+
+    Raises ContractError, ProducerError.
+    """
+    for resource in resources:
+        if stop.is_set():
+            sent.stopped = True
+            break
+        producer.send(topic, key(resource.message), encode_resource(resource.message))
+        sent.resources += 1
+    producer.flush()

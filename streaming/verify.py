@@ -25,8 +25,11 @@ from lakehouse.tables import (
 )
 from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, VITALS
 from lakehouse.transforms import message, observation
+from lakehouse.transforms.clinical_resource import TABLES as RESOURCE_TABLES
+from lakehouse.transforms.clinical_resource import parse as parse_resources
+from lakehouse.transforms.clinical_resource import resources as resources_of
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
-from streaming import alert_event, audit, kafka, query
+from streaming import alert_event, audit, clinical_resource, kafka, query
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -59,17 +62,20 @@ def broker_offsets(config: StreamConfig) -> Broker:
     )
 
 
+_TABLES = (
+    *(VITAL_SIGN_MINUTE, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, *RESOURCE_TABLES),
+    # Last: on a running stack it then has all that the others were made of.
+    DEVICE_MESSAGE,
+)
+
+
 def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledger:
     """Every check over the data dir. It reads tables and topics whole and changes neither."""
     data = config.data
     bronze_at = position(data.checkpoint(DEVICE_MESSAGE_FLOW))
     silver_at = position(data.checkpoint(OBSERVATION_FLOW))
     alerts_at = position(data.checkpoint(ALERT_EVENT_FLOW))
-    tables = {
-        table.full_name: delta.read(spark, data.table(table))
-        # Bronze last: on a running stack it then has all that the others were made of.
-        for table in (VITAL_SIGN_MINUTE, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, DEVICE_MESSAGE)
-    }
+    tables = {table.full_name: delta.read(spark, data.table(table)) for table in _TABLES}
     bronze = tables[DEVICE_MESSAGE.full_name]
     checks = [*_landed(spark, config, broker, bronze, bronze_at)]
     totals = {"bronze_rows": bronze.count()}
@@ -138,13 +144,32 @@ def _parsed(
 
     ``waiting`` is the condition on coordinates of what Kafka holds for bronze still.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    messages, resources = clinical_resource.split(tables[DEVICE_MESSAGE.full_name], config)
+    with query.held(parse_resources(resources)) as parsed:
+        checks = _resources(tables, parsed, _done(spark, config, parsed, at))
+        # Parsing is what this costs: once, and only what the checks need of it is kept.
+        needed = (*COORDINATES, "received_at", "dead_letter_reason", "dead_letter_detail")
+        values = observation.observations(message.parse(messages)).select(*OBSERVATION.key, *needed)
+        dead = parsed.where("dead_letter_reason IS NOT NULL").select(*needed)
+        with query.held(values.unionByName(dead, allowMissingColumns=True)) as everything:
+            done = _done(spark, config, everything, at)
+            found, totals = _compared(spark, config, tables, everything, done, waiting)
+    return [*found, *checks], totals
 
-    vitals = tables[DEVICE_MESSAGE.full_name].where(F.col("topic") != config.topic(CLINICAL_RESOURCE))
-    # Parsing is what this costs: once, and only what the checks need of it is kept.
-    needed = (*OBSERVATION.key, *COORDINATES, "received_at", "dead_letter_reason", "dead_letter_detail")
-    with query.held(observation.observations(message.parse(vitals)).select(*needed)) as everything:
-        return _compared(spark, config, tables, everything, _done(spark, config, everything, at), waiting)
+
+def _resources(tables: Mapping[str, "DataFrame"], everything: "DataFrame", done: "DataFrame") -> list[Check]:
+    """The same of resources: ``everything`` that bronze gives, and what of it silver has ``done``."""
+    lost = duplicated = unexplained = 0
+    for table in RESOURCE_TABLES:
+        kept, key = tables[table.full_name], table.key
+        lost += missing(resources_of(done, table).select(*key).distinct(), kept, key)
+        duplicated += repeated(kept, key)
+        unexplained += missing(kept, resources_of(everything, table), key)
+    return [
+        Check("silver: every resource is in its table", Fault.LOST, lost, "patients, encounters, others"),
+        Check("silver: one row a version of a resource", Fault.DUPLICATED, duplicated, ""),
+        Check("silver: no resource that bronze has not", Fault.UNEXPLAINED, unexplained, ""),
+    ]
 
 
 def _compared(

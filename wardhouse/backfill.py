@@ -7,9 +7,10 @@ as long as it takes.
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -22,8 +23,18 @@ from lakehouse.datadir import DataDir
 from lakehouse.pipeline import BACKFILL, EARLY_WARNING_SCORE
 from lakehouse.reader import connect
 from lakehouse.sources.source import Event, Selection, Tally
-from lakehouse.spool import Lines, Spool, parts
-from lakehouse.tables import BACKFILL_RUN, DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE
+from lakehouse.spool import Lines, Spool, parts, resource_parts
+from lakehouse.table import Table
+from lakehouse.tables import (
+    BACKFILL_RUN,
+    DEAD_LETTER,
+    DEVICE_MESSAGE,
+    ENCOUNTER,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+    PATIENT,
+)
+from lakehouse.topics import RESOURCE_FILES
 from wardhouse import __version__
 from wardhouse.component import component, read_state
 from wardhouse.errors import Failure
@@ -34,6 +45,20 @@ APPLICATION = "stream-lakehouse"
 _FLOWS = (BACKFILL, pipeline.OBSERVATION, EARLY_WARNING_SCORE)
 _POLL_S = 1.0
 _START_S = 120.0
+
+
+@dataclass
+class Found:
+    """What a source has: messages, records of resources, and what became of the rows of each while they are read."""
+
+    events: Iterable[Event]
+    tally: Tally
+    resources: Iterable[Event] = ()
+    resource_tally: Tally = field(default_factory=Tally)
+
+    def as_report(self) -> dict[str, Any]:
+        """The counts, as JSON has them."""
+        return {**self.tally.as_report(), "resources": self.resource_tally.as_report()}
 
 
 class StoppedError(Exception):
@@ -152,7 +177,10 @@ def _until(
 
 @dataclass
 class Landed:
-    """What tables have of the files of a backfill: rows by bronze's topics, and what became of them."""
+    """What tables have of the files of a backfill: rows by bronze's topics, and what became of them.
+
+    ``written`` and ``already_there`` are of messages, ``resources_`` of patients and encounters.
+    """
 
     run_id: str
     topics: tuple[str, ...] = ()
@@ -161,42 +189,63 @@ class Landed:
     observations: int = 0
     quarantined: int = 0
     dead_letters: int = 0
+    resources_written: int = 0
+    resources_already_there: int = 0
+    patients: int = 0
+    encounters: int = 0
 
 
 def count(data: DataDir, run_id: str, known: dict[str, Lines]) -> Landed:
     """Count what the tables have of these files; ``known`` are the lines that bronze had before."""
-    topics, tables = tuple(sorted(known)), (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER)
-    with connect(data, tables) as database:
-        rows = [
-            database.sql(
-                f"SELECT count(*) FROM {table.full_name} WHERE topic IN (SELECT unnest($topics))",  # noqa: S608
-                params={"topics": list(topics)},
-            ).fetchall()[0][0]
-            for table in tables
-        ]
-    there = sum(map(len, known.values()))
-    return Landed(run_id, topics, rows[0] - there, there, *rows[1:])
+    of_resources = [topic for topic in known if f"/{RESOURCE_FILES}/" in topic]
+    of_messages = [topic for topic in known if topic not in of_resources]
+    before, resources_before = (sum(len(known[topic]) for topic in topics) for topics in (of_messages, of_resources))
+    counted = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, PATIENT, ENCOUNTER)
+    with connect(data, counted) as database:
+
+        def rows(table: Table, *topics: str) -> int:
+            sql = f"SELECT count(*) FROM {table.full_name} WHERE topic IN (SELECT unnest($topics))"  # noqa: S608
+            return int(database.sql(sql, params={"topics": list(topics)}).fetchall()[0][0])
+
+        return Landed(
+            run_id,
+            tuple(sorted(known)),
+            written=rows(DEVICE_MESSAGE, *of_messages) - before,
+            already_there=before,
+            observations=rows(OBSERVATION, *of_messages),
+            quarantined=rows(OBSERVATION_QUARANTINE, *of_messages),
+            dead_letters=rows(DEAD_LETTER, *known),
+            resources_written=rows(DEVICE_MESSAGE, *of_resources) - resources_before,
+            resources_already_there=resources_before,
+            patients=rows(PATIENT, *of_resources),
+            encounters=rows(ENCOUNTER, *of_resources),
+        )
 
 
 def run(
     request: Request,
-    events: Iterable[Event],
-    tally: Tally,
+    found: Found,
     settings: Settings,
     data: DataDir,
     stop: threading.Event,
     waiting: dict[str, int],
 ) -> Landed:
-    """Land these events of the source; ``waiting`` says meanwhile how much of what has not. Raises as :func:`land`."""
+    """Land what was found; ``waiting`` says meanwhile how much of it has not landed. Raises as :func:`land`."""
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
     known: dict[str, Lines] = {}
     with component(data, "backfill"), application(settings, data) as lakehouse:
-        say = partial(_record, data, request, run_id, tally)
+        say = partial(_record, data, request, run_id, found)
         say("started")
         try:
             # What a run that was killed has left is in bronze before it is asked what that has.
             land(data, lakehouse, stop, waiting)
-            Spool(data).put(run_id, parts(_until_stopped(events, stop), request.source, known, data))
+            Spool(data).put(
+                run_id,
+                chain(
+                    resource_parts(_until_stopped(found.resources, stop), request.source, known, data),
+                    parts(_until_stopped(found.events, stop), request.source, known, data),
+                ),
+            )
             land(data, lakehouse, stop, waiting)
         except StoppedError:
             say("stopped")
@@ -205,7 +254,12 @@ def run(
             say("failed", error=str(error))
             raise
         landed = count(data, run_id, known)
-        say("landed", topics=list(landed.topics), written=landed.written, already_there=landed.already_there)
+        say(
+            "landed",
+            topics=list(landed.topics),
+            written=landed.written + landed.resources_written,
+            already_there=landed.already_there + landed.resources_already_there,
+        )
     return landed
 
 
@@ -216,7 +270,7 @@ def _until_stopped(events: Iterable[Event], stop: threading.Event) -> Iterator[E
         yield event
 
 
-def _record(data: DataDir, request: Request, run_id: str, tally: Tally, status: str, **more: Any) -> None:
+def _record(data: DataDir, request: Request, run_id: str, found: Found, status: str, **more: Any) -> None:
     selection = request.selection
     row = {
         "run_id": run_id,
@@ -229,8 +283,8 @@ def _record(data: DataDir, request: Request, run_id: str, tally: Tally, status: 
         "subjects": sorted(selection.subjects) if selection.subjects is not None else None,
         "reason": request.reason,
         "code_version": __version__,
-        "rows_read": tally.rows_read,
-        "counts": orjson.dumps(tally.as_report()).decode(),
+        "rows_read": found.tally.rows_read + found.resource_tally.rows_read,
+        "counts": orjson.dumps(found.as_report()).decode(),
         **more,
     }
     record.add(data, BACKFILL_RUN, [row])

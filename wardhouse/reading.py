@@ -46,6 +46,21 @@ def summary(tally: "Tally", sent: int, observations: int, done: str) -> list[str
     ]
 
 
+def resource_summary(tally: "Tally", done: str) -> list[str]:
+    """What became of the rows of patients, admissions and stays."""
+    parts = (
+        (f"patients and encounters {done}", tally.messages),
+        ("patients and encounters not selected, rows", tally.not_selected),
+        ("patients and encounters rejected, rows", tally.rejected_rows.total()),
+        ("of them without the one they belong to, rows", tally.flawed_rows.total()),
+    )
+    return [
+        *(f"{count:>13,}  {what}" for number, (what, count) in enumerate(parts) if count or number < 1),
+        *(f"               {problem}" for problem in tally.problems[:5]),
+        *(f"               no file {stem}: nothing of it in silver" for stem in tally.missing_files),
+    ]
+
+
 @contextmanager
 def telling(text: Callable[[], str]) -> Iterator[None]:
     """Say on stderr how far the block has come, every other second where that has changed."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lakehouse.message import SCHEMA_VERSION, Message
+from lakehouse.sources.hospital import HospitalSource
 from lakehouse.sources.instants import instant, number, rfc3339
 from lakehouse.sources.items import Item, items
 from lakehouse.sources.rows import LINE, LINE_BREAK, Columns, as_text, find, in_order, read
@@ -100,6 +101,12 @@ class ChartedSource:
                     yield Event(file, row.line, message)
         if tally.rows_read and tally.rejected_rows.total() == tally.rows_read:
             raise SourceHeaderError(f"{file}:1: not one row fits the header; the first: {tally.problems[0]}")
+
+    def resources(self, path: Path, selection: Selection, tally: Tally) -> Iterator[Event]:
+        """See :meth:`lakehouse.sources.source.Source.resources`."""
+        if path.is_file():
+            return iter(())
+        return HospitalSource(self.name, self.layout.stay).events(path, selection, tally)
 
     def _message(
         self, row: Row, item: Item, repeats: "_Repeats", selection: Selection, file: Path, tally: Tally

@@ -44,6 +44,10 @@ class MonitorSource:
             tally.sent(event.message)
             yield event
 
+    def resources(self, path: Path, selection: Selection, tally: Tally) -> Iterator[Event]:  # noqa: ARG002
+        """A monitor's file says nothing of its patient."""
+        return iter(())
+
     def _file(
         self, file: Path, selection: Selection, tally: Tally, scratch: Path | None
     ) -> Iterator[tuple[datetime, str, Event]]:

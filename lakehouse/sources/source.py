@@ -56,7 +56,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One message and where it comes from. ``line`` counts rows from 1, which is the header of a csv file."""
+    """One message, or record of a resource, and where it comes from. ``line`` 1 is the header of a csv file."""
 
     file: Path
     line: int
@@ -101,6 +101,8 @@ class Tally:
     """Empty cells of a monitor's mapped columns: not measured."""
     lines_within_rows: int = 0
     """Lines that belong to the row before, inside its quotes. The published files have none: a quote was lost."""
+    missing_files: list[str] = field(default_factory=list)
+    """Files that a folder may have and this one has not."""
     problems: list[str] = field(default_factory=list)
     """The first rejected and flawed rows, with file, line and reason."""
 
@@ -115,9 +117,9 @@ class Tally:
         self._note(reason, file, line, detail)
 
     def sent(self, message: Message) -> None:
-        """Count a row that became a message."""
+        """Count a row that became a message; one of a resource has no observations."""
         self.messages += 1
-        self.observations += len(message["observations"])
+        self.observations += len(message.get("observations", ()))
 
     @property
     def accounted(self) -> int:
@@ -149,5 +151,11 @@ class Source(Protocol):
         ``path`` is the data set's folder or the file itself, csv, csv.gz or parquet. ``tally`` counts on the way.
         ``scratch`` is a folder for what does not fit in memory, the system's temporary folder by default.
         Reads the file once, in bounded memory, and to its end before the first message: a damaged file sends nothing.
+        Raises SourceError.
+        """
+
+    def resources(self, path: Path, selection: Selection, tally: Tally) -> Iterator[Event]:
+        """Patients and encounters of the selected subjects, as records of ``clinical.resource``; none of a single file.
+
         Raises SourceError.
         """

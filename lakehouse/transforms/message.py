@@ -45,7 +45,7 @@ DEAD_LETTER_REASONS = {
 }
 """Every reason a record can become a dead letter, in the order in which they are looked for."""
 
-_RFC_3339 = (
+RFC_3339 = (
     # Other years are no observation's, and beyond 0001 to 9999 no reader in Python could take them.
     "^(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 )
@@ -53,7 +53,7 @@ _RFC_3339 = (
 
 def _instant(column: str) -> str:
     """RFC 3339 text to a timestamp. Spark alone takes more: no date, no offset, years of six digits."""
-    return f"CASE WHEN {column} RLIKE '{_RFC_3339}' THEN try_cast({column} AS TIMESTAMP) END"
+    return f"CASE WHEN {column} RLIKE '{RFC_3339}' THEN try_cast({column} AS TIMESTAMP) END"
 
 
 def _missing() -> str:

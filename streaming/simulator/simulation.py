@@ -14,9 +14,8 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 
-from lakehouse.message import SCHEMA_VERSION, Message
+from lakehouse.message import SCHEMA_VERSION, Message, encode_resource, key
 from lakehouse.topics import CLINICAL_RESOURCE, VITALS
 from lakehouse.vocabulary import signal_by_name
 from streaming.simulator import lines
@@ -292,10 +291,15 @@ class Simulation:
         recorded_at = rfc3339(self.options.start, np.zeros(1))[0]
         for patient in self.cohort.patients:
             for resource in resources(patient):
-                value = {"schema_version": 1, "resource": resource, "source": SOURCE, "recorded_at": recorded_at}
-                key = patient.patient_id.encode()
+                value = {
+                    "schema_version": SCHEMA_VERSION,
+                    "patient_id": patient.patient_id,
+                    "source": SOURCE,
+                    "recorded_at": recorded_at,
+                    "resource": resource,
+                }
                 line = lines.resource(patient, resource)
-                yield Record(0.0, CLINICAL_RESOURCE.name, key, orjson.dumps(value), line)
+                yield Record(0.0, CLINICAL_RESOURCE.name, key(value), encode_resource(value), line)
 
 
 _HEART_RATE, _RESPIRATORY_RATE, _SPO2, _SYSTOLIC, _DIASTOLIC, _TEMPERATURE = (

@@ -15,6 +15,9 @@ WARD = Path(sys.executable).parent / "ward"
 COLUMNS = {
     "silver.observation": '* EXCLUDE (topic, partition, "offset", received_at)',
     "silver.observation_quarantine": '* EXCLUDE (topic, partition, "offset", received_at)',
+    # Of a patient nothing says when it became known but its arrival.
+    "silver.patient": '* EXCLUDE (topic, partition, "offset", received_at, recorded_at)',
+    "silver.encounter": '* EXCLUDE (topic, partition, "offset", received_at)',
     "gold.vital_sign_minute": "*",
     "gold.score_input": "*",
     "gold.early_warning_score": "*",
@@ -69,6 +72,8 @@ def test_a_backfill_that_is_killed_goes_on_where_it_ended_and_again_changes_noth
         sum(count for fate, count in tried["would_be"].items() if fate.startswith("quarantine")),
     )
     assert whole["observations_total"] + whole["quarantined_total"] == written.messages
+    assert whole["resources_written"] + whole["resources_already_there"] == tried["would_be"]["patient or encounter"]
+    assert (whole["patients_total"], whole["encounters_total"]) == (4, 8)
     before = contents(data)
     again = backfill(data, written.folder, "--subjects", "10001,10002")
     assert (again["written"], again["already_there"]) == (0, written.messages)
@@ -78,9 +83,15 @@ def test_a_backfill_that_is_killed_goes_on_where_it_ended_and_again_changes_noth
     assert runs(data) == [
         ("started", None, None, None, None),
         ("started", None, None, None, "the first was killed"),
-        ("landed", whole["written"], whole["already_there"], None, "the first was killed"),
+        (
+            "landed",
+            whole["written"] + whole["resources_written"],
+            whole["already_there"] + whole["resources_already_there"],
+            None,
+            "the first was killed",
+        ),
         ("started", None, None, ["10001", "10002"], None),
-        ("landed", 0, written.messages, ["10001", "10002"], None),
+        ("landed", 0, written.messages + again["resources_already_there"], ["10001", "10002"], None),
     ]
 
 

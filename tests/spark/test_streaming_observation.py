@@ -6,10 +6,10 @@ import pytest
 
 from lakehouse import delta
 from lakehouse.pipeline import OBSERVATION as FLOW
-from lakehouse.tables import DEAD_LETTER, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from lakehouse.tables import DEAD_LETTER, OBSERVATION, OBSERVATION_QUARANTINE, PATIENT, VITAL_SIGN_MINUTE
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
 from streaming import observation
-from tests.fixtures.vitals import encoded, heart_rate
+from tests.fixtures.vitals import encoded, encoded_patient, heart_rate
 
 MINUTE_COLUMNS = [column.name for column in VITAL_SIGN_MINUTE.columns]
 
@@ -34,6 +34,7 @@ class Lake:
             "silver": self.rows(OBSERVATION, "hex(observation_id)", "hex(version)", "offset"),
             "quarantine": self.rows(OBSERVATION_QUARANTINE, "hex(observation_id)", "hex(version)", "offset"),
             "dead": self.rows(DEAD_LETTER, "topic", "partition", "offset", "reason"),
+            "patients": self.rows(PATIENT, "patient_id", "offset"),
             "gold": self.gold(),
         }
 
@@ -68,18 +69,24 @@ def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(
     monkeypatch.setattr(observation, "DENSE_ROWS", dense_rows)
     write = observation.write_batch(FLOW, lake)
 
-    write(records(*FIRST).union(records(b"{}", topic="clinical.resource")), 0)
+    first = records(*FIRST).union(records(encoded_patient("7"), b"{}", topic="clinical.resource"))
+    write(first, 0)
     landed = found.everything()
     assert sorted(row[2] for row in landed["silver"]) == [0, 1, 2, 4, 9]
     assert sorted(row[2] for row in landed["quarantine"]) == [6, 7]
-    assert landed["dead"] == [("vitals", 0, 5, "malformed_json"), ("vitals", 0, 8, "tombstone")]
+    assert landed["dead"] == [
+        ("clinical.resource", 0, 1, "missing_field"),
+        ("vitals", 0, 5, "malformed_json"),
+        ("vitals", 0, 8, "tombstone"),
+    ]
+    assert landed["patients"] == [("mrn/7", 0)]
     assert landed["gold"] == [
         ("mrn/1", "8867-4", "11:00", 3, 70.0, 80.0, 90.0, 70.0, 90.0),
         ("mrn/1", "8867-4", "11:05", 1, 60.0, 60.0, 60.0, 60.0, 60.0),
     ]
 
     # The same batch again, and the same observations sent again.
-    write(records(*FIRST).union(records(b"{}", topic="clinical.resource")), 0)
+    write(first, 0)
     assert found.everything() == landed
     write(records(*(value for value in FIRST if value and value != b"{"), first=100), 1)
     assert found.everything() == landed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakehouse.datadir import DataDir
-from wardhouse.reading import SourceName, interrupted_by_sigterm, summary, telling
+from wardhouse.reading import SourceName, interrupted_by_sigterm, resource_summary, summary, telling
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def replay(
 
     settings, data = Settings(), data_dir(path)
     selection = Selection(subjects=frozenset(subjects.split(",")) if subjects else None, limit=limit)
-    tally, sent, landed = Tally(), Sent(), True
+    tally, resource_tally, sent, landed = Tally(), Tally(), Sent(), True
     waiting: dict[str, int] = {}
     # A broker that is away is told once, by the producer's error, and not ten times a second by its client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -50,17 +50,20 @@ def replay(
         return text + (f"; still to land: {remaining}" if remaining else "")
 
     with failures(SourceError, ProducerError, ContractError, OSError), telling(so_far):
-        events = source_named(source).events(files, selection, tally, data.root / "scratch")
+        reader = source_named(source)
+        events = reader.events(files, selection, tally, data.root / "scratch")
         # The file is read to its end before the first event: one that is damaged starts no stack and sends nothing.
         with interrupted_by_sigterm():
             first = next(events, None)
         if first is not None:
             everything = itertools.chain([first], events)
-            landed = _send(everything, settings, data, Pace(speed, longest_pause), sent, landing_timeout, waiting)
+            resources = reader.resources(files, selection, resource_tally)
+            pace = Pace(speed, longest_pause)
+            landed = _send(resources, everything, settings, data, pace, sent, landing_timeout, waiting)
         if report is not None:
             written = {"source": source.value, "path": str(files), "speed": speed, "landed": landed}
-            _write_report(report, written, tally, sent)
-    for line in summary(tally, sent.messages, sent.observations, "sent"):
+            _write_report(report, written, tally, resource_tally, sent)
+    for line in (*summary(tally, sent.messages, sent.observations, "sent"), *resource_summary(resource_tally, "sent")):
         typer.echo(line)
     if sent.stopped:
         typer.echo("ward: stopped before the end; run the same command again, repeats are removed", err=True)
@@ -71,6 +74,7 @@ def replay(
 
 
 def _send(
+    resources: "Iterable[Event]",
     events: "Iterable[Event]",
     settings: Settings,
     data: DataDir,
@@ -79,15 +83,15 @@ def _send(
     landing_timeout: float,
     waiting: dict[str, int],
 ) -> bool:
-    """Send all events into the data dir's stack and wait for them; whether all landed in time.
+    """Send all resources, then all events into the data dir's stack and wait for them; whether all landed in time.
 
     Where the simulator sends into it too, its records are not waited for, nor are alerts.
 
     ``waiting`` is kept at what each flow still has to take.
     """
-    from lakehouse.topics import VITALS
+    from lakehouse.topics import CLINICAL_RESOURCE, VITALS
     from streaming.producer import Producer
-    from streaming.replay import run
+    from streaming.replay import run, send_resources
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import read_state
     from wardhouse.signals import stop_on_signals
@@ -101,17 +105,21 @@ def _send(
 
     with stop_on_signals() as stop, running_stack(settings, data, stop):
         with Producer(bootstrap_servers(settings, data), client_id="replay") as producer:
+            send_resources(resources, producer, settings.topic(CLINICAL_RESOURCE), stop=stop, sent=sent)
             run(events, producer, settings.topic(VITALS), pace=pace, stop=stop, sent=sent)
-            ends = end_offsets(bootstrap_servers(settings, data), [settings.topic(VITALS)])
+            topics = [settings.topic(VITALS), settings.topic(CLINICAL_RESOURCE)]
+            ends = end_offsets(bootstrap_servers(settings, data), topics)
         if read_state(data, "simulator"):
             return wait_until_stored(settings, data, ends, landing_timeout, stop=stop, tell=replaced)
         return wait_until_landed(settings, data, landing_timeout, stop=stop, tell=replaced)
 
 
-def _write_report(path: Path, head: Mapping[str, object], tally: "Tally", sent: "Sent") -> None:
+def _write_report(
+    path: Path, head: Mapping[str, object], tally: "Tally", resource_tally: "Tally", sent: "Sent"
+) -> None:
     import orjson
 
     # rows_left: read but not looked at, because somebody stopped the replay.
     rows = {"rows_left": tally.rows_read - tally.accounted, **tally.as_report()}
-    report = {**head, **sent.as_report(), **rows}
+    report = {**head, **sent.as_report(), **rows, "resources": resource_tally.as_report()}
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -3,7 +3,7 @@ import re
 from lakehouse.message import schema
 from lakehouse.tables import OBSERVATION, OBSERVATION_QUARANTINE, STATUSES, TABLES
 
-TYPES = {"STRING", "INT", "BIGINT", "DOUBLE", "BOOLEAN", "BINARY", "TIMESTAMP", "ARRAY<STRING>", "ARRAY<INT>"}
+TYPES = {"DATE", "STRING", "INT", "BIGINT", "DOUBLE", "BOOLEAN", "BINARY", "TIMESTAMP", "ARRAY<STRING>", "ARRAY<INT>"}
 NESTED = {
     ("gold.early_warning_score", "parts"),
     ("gold.early_warning_score", "inputs"),

@@ -212,6 +212,7 @@ def test_what_cannot_be_sent_as_it_is_is_counted_with_its_line(tmp_path: Path) -
         "unmapped_cells": {},
         "empty_cells": {},
         "lines_within_rows": 0,
+        "missing_files": [],
         "problems": [
             f"{file.name}:9: wrong_number_of_columns: '3 columns, the header has 15: 8,2,3'",
             f"{file.name}:7: bad_item_id: 'heart rate'",

@@ -84,6 +84,7 @@ def test_cells_and_rows_that_give_no_number_are_counted(tmp_path: Path) -> None:
         "unmapped_cells": {"ST1": 3},
         "empty_cells": {"HR": 1, "SpO2": 1},
         "lines_within_rows": 0,
+        "missing_files": [],
         "problems": [
             "bed7.csv:6: wrong_number_of_columns: '3 columns, the header has 4: 2896-10-10 00:04:25,60,0.1'",
             "bed7.csv:5: bad_charttime: '00:03:25'",
