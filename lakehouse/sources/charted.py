@@ -1,18 +1,19 @@
-"""Charted values: the reader of both MIMIC editions, which differ in names of columns and in what identifies a row.
+"""Charted and laboratory values: the reader of both MIMIC editions, which differ in names and in what identifies a row.
 
-One row of chartevents becomes one message with one observation.
+One row of chartevents or labevents becomes one message with one observation.
 
 - ``patient_id`` is ``SOURCE/subject_id``. ``encounter_id`` is ``SOURCE/`` and the ICU stay, which is what charted
   values belong to and what ICU cohorts ask for; the admission where a row has no stay. MIMIC draws subject, admission
   and stay ids from ranges that do not meet, so one form serves all three.
-- ``device_id`` is the chart, ``SOURCE/chartevents``: no device is named, and the stay must not be part of an
+- ``device_id`` is the table, ``SOURCE/chartevents``: no device is named, and the stay must not be part of an
   observation's identity, since editions assign it anew.
 - ``source_code`` is the item id: two items that chart one signal at one instant are two observations.
 - ``message_id`` and ``record_id`` come from the row alone, so that replay and backfill agree: MIMIC-III's ``row_id``;
   MIMIC-IV has none, so a hash of what the row says (see ``identity``), and a number for exact repeats.
 - ``storetime`` is ``recorded_at``; where there is none the message has none.
-- The number is ``valuenum``, as in mimic-code. A row with a text alone carries it as ``value_code``; a row with
-  neither is counted and not sent, since the contract has no message without a value.
+- The number is ``valuenum``, as in mimic-code, but where the map of items has another for the row's text. A row with a
+  text alone carries it as ``value_code``; a row with neither is counted and not sent, since the contract has no message
+  without a value.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from lakehouse.sources.hospital import HospitalSource
 from lakehouse.sources.instants import instant, number, rfc3339
 from lakehouse.sources.items import Item, items
 from lakehouse.sources.rows import LINE, LINE_BREAK, Columns, as_text, find, in_order, read
-from lakehouse.sources.source import Event, Selection, SourceHeaderError, Tally
+from lakehouse.sources.source import Event, Selection, SourceHeaderError, SourceNotFoundError, Tally
 
 _TEXT_LIMIT = 64
 """The contract's longest value_code and unit."""
@@ -49,25 +50,31 @@ class Row(NamedTuple):
     unit: str
     error: str
     line: int
+    table: int
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an edition of MIMIC names things. ``row_id`` and ``error`` are None where it has no such column."""
+    """How an edition of MIMIC names one table; ``stay``, ``row_id`` and ``error`` are None for a column it has not.
 
+    ``item_map`` is the vocabulary's map of its items. A folder may lack an ``optional`` table.
+    """
+
+    table: str
     files: tuple[str, ...]
-    stay: str
-    row_id: str | None
-    error: str | None
+    item_map: str
+    stay: str | None = None
+    row_id: str | None = None
+    error: str | None = None
+    optional: bool = False
 
     @property
     def columns(self) -> Columns:
         """What the header must have, and what it may lack."""
-        row_id = (self.row_id,) if self.row_id else ()
-        error = (self.error,) if self.error else ()
+        row_id, stay, error = ((name,) if name else () for name in (self.row_id, self.stay, self.error))
         return Columns(
             required=(*row_id, "subject_id", "itemid", "charttime", "valuenum"),
-            optional=("hadm_id", self.stay, "storetime", "value", "valueuom", *error),
+            optional=("hadm_id", *stay, "storetime", "value", "valueuom", *error),
         )
 
     @property
@@ -81,37 +88,72 @@ class Layout:
 
 @dataclass(frozen=True)
 class ChartedSource:
-    """Chartevents of one edition as a source."""
+    """The tables of values of one edition as a source; the first is the chart, which no folder may lack."""
 
     name: str
-    layout: Layout
+    tables: tuple[Layout, ...]
 
     def events(self, path: Path, selection: Selection, tally: Tally, scratch: Path | None = None) -> Iterator[Event]:
-        """See :meth:`lakehouse.sources.source.Source.events`."""
-        file = find(path, *self.layout.files)
-        mapped = items(self.name)
-        batches = _mapped(read(file, self.layout.columns, tally), self.layout, mapped, selection, file, tally)
+        """See :meth:`lakehouse.sources.source.Source.events`. A single file is of the table that its name says."""
+        files = self._files(path, tally)
+        mapped = {table: items(self.tables[table].item_map) for table in files}
+        rejected: Counter[int] = Counter()
+        rows_of: Counter[int] = Counter()
+
+        def read_all() -> Iterator[Any]:
+            for table, file in files.items():
+                layout, rows_before, bad_before = self.tables[table], tally.rows_read, tally.rejected_rows.total()
+                batches = read(file, layout.columns, tally)
+                yield from _mapped(batches, layout, table, mapped[table], selection, file, tally)
+                rows_of[table] = tally.rows_read - rows_before
+                rejected[table] = tally.rejected_rows.total() - bad_before
+
         repeats = _Repeats()
-        for rows in in_order(batches, ("charttime", "storetime", "line"), scratch):
+        for rows in in_order(read_all(), ("charttime", "storetime", '"table"', "line"), scratch):
             for row in map(Row._make, rows):
                 if selection.limit is not None and tally.messages >= selection.limit:
                     tally.not_selected += 1
-                elif (message := self._message(row, mapped[row.item], repeats, selection, file, tally)) is not None:
+                    continue
+                bad_before = tally.rejected_rows.total()
+                file, item = files[row.table], mapped[row.table][row.item]
+                message = self._message(row, item, repeats, selection, file, tally)
+                rejected[row.table] += tally.rejected_rows.total() - bad_before
+                if message is not None:
                     tally.sent(message)
                     yield Event(file, row.line, message)
-        if tally.rows_read and tally.rejected_rows.total() == tally.rows_read:
-            raise SourceHeaderError(f"{file}:1: not one row fits the header; the first: {tally.problems[0]}")
+        for table, file in files.items():
+            if 0 < rows_of[table] == rejected[table]:
+                first = next((problem for problem in tally.problems if problem.startswith(f"{file.name}:")), "")
+                raise SourceHeaderError(f"{file}:1: not one row fits the header; the first: {first}")
+
+    def _files(self, path: Path, tally: Tally) -> dict[int, Path]:
+        """The file of each table that is there, by the table's number."""
+        if path.is_file():
+            named = (n for n, layout in enumerate(self.tables) if path.name.lower().startswith(f"{layout.table}."))
+            return {next(named, 0): path}
+        found = {}
+        for table, layout in enumerate(self.tables):
+            try:
+                found[table] = find(path, *layout.files)
+            except SourceNotFoundError:
+                if not layout.optional:
+                    raise
+                tally.missing_files.append(layout.files[0])
+        return found
 
     def resources(self, path: Path, selection: Selection, tally: Tally) -> Iterator[Event]:
         """See :meth:`lakehouse.sources.source.Source.resources`."""
         if path.is_file():
             return iter(())
-        return HospitalSource(self.name, self.layout.stay).events(path, selection, tally)
+        stay = self.tables[0].stay
+        assert stay is not None  # noqa: S101 - a chart is of a stay
+        return HospitalSource(self.name, stay).events(path, selection, tally)
 
     def _message(
         self, row: Row, item: Item, repeats: "_Repeats", selection: Selection, file: Path, tally: Tally
     ) -> Message | None:
-        if swallowed := "".join(row[:-1]).count("\n"):
+        layout = self.tables[row.table]
+        if swallowed := "".join(row[:-2]).count("\n"):
             tally.reject(LINE_BREAK, file, row.line, f"{swallowed} more lines lie within its quotes: {row.value}")
             return None
         observed_at = instant(row.charttime)
@@ -121,7 +163,7 @@ class ChartedSource:
         if not row.subject.isdigit():
             tally.reject("bad_subject_id", file, row.line, row.subject)
             return None
-        if self.layout.row_id and not row.row_id.isdigit():
+        if layout.row_id and not row.row_id.isdigit():
             tally.reject("bad_row_id", file, row.line, row.row_id)
             return None
         if not selection.has_time(observed_at):
@@ -131,8 +173,8 @@ class ChartedSource:
         if not text:
             tally.rows_without_value[row.item] += 1
             return None
-        record_id = row.row_id if self.layout.row_id else repeats.numbered(observed_at, identity(row))
-        message = charted_message(self.name, row, item, record_id, observed_at)
+        record_id = row.row_id if layout.row_id else repeats.numbered(observed_at, identity(row))
+        message = charted_message(self.name, layout.table, row, item, record_id, observed_at)
         _tell_flaws(row, message, text, file, tally)
         return message
 
@@ -156,16 +198,16 @@ def identity(row: Row) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
-def charted_message(source: str, row: Row, item: Item, record_id: str, observed_at: datetime) -> Message:
-    """The row as a message of the contract. It has a value or a text."""
+def charted_message(source: str, table: str, row: Row, item: Item, record_id: str, observed_at: datetime) -> Message:
+    """The row of one table as a message of the contract. It has a value or a text."""
     message: Message = {
         "schema_version": SCHEMA_VERSION,
-        "message_id": f"{source}/chartevents/{record_id}",
+        "message_id": f"{source}/{table}/{record_id}",
         "patient_id": f"{source}/{row.subject}",
     }
     if encounter := row.stay or row.admission:
         message["encounter_id"] = f"{source}/{encounter}"
-    message["device_id"] = f"{source}/chartevents"
+    message["device_id"] = f"{source}/{table}"
     message["source"] = source
     message["observed_at"] = rfc3339(observed_at)
     if (recorded_at := instant(row.storetime)) is not None:
@@ -177,7 +219,7 @@ def charted_message(source: str, row: Row, item: Item, record_id: str, observed_
 
 def _observation(row: Row, item: Item, record_id: str) -> dict[str, Any]:
     charted = row.valuenum.strip()
-    value = number(charted)
+    value = item.number_for(row.value, number(charted))
     observation: dict[str, Any] = {"code": item.code}
     if value is not None:
         observation["value"] = value
@@ -225,6 +267,7 @@ def _tell_flaws(row: Row, message: Message, text: str, file: Path, tally: Tally)
 def _mapped(
     batches: Iterator[Any],
     layout: Layout,
+    table: int,
     mapped: Mapping[str, Item],
     selection: Selection,
     file: Path,
@@ -249,7 +292,8 @@ def _mapped(
         if rows.num_rows:
             empty = pa.array([""] * rows.num_rows, pa.string())
             cells = [empty if name is None else as_text(rows.column(name)) for name in layout.cells]
-            yield pa.RecordBatch.from_arrays(cells, list(Row._fields))
+            tables = pa.array([table] * rows.num_rows, pa.int8())
+            yield pa.RecordBatch.from_arrays([*cells, tables], list(Row._fields))
 
 
 def _count_unmapped(batch: Any, file: Path, tally: Tally) -> None:

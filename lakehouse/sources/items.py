@@ -6,7 +6,7 @@ text is passed on as it is, so that silver converts it, or quarantines the value
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from lakehouse.vocabulary import rows
@@ -21,12 +21,19 @@ class Item:
 
     ``fractions``: numbers up to 1 are fractions among percentages. No inspired oxygen is 1 % or less, so nothing else
     can be meant (mimic-code, pivoted_bg_art.sql and bg.sql, reads them so).
+    ``texts``: texts that say more than the number beside them, and the number that they stand for. A patient with a
+    tube is charted as 1, as one who does not speak; 0 tells that it could not be tested (mimic-code, gcs.sql).
     """
 
     code: str
     unit: str
     charted_units: frozenset[str] = frozenset()
     fractions: bool = False
+    texts: Mapping[str, float] = field(default_factory=dict)
+
+    def number_for(self, text: str, number: float | None) -> float | None:
+        """The number to send, for the row's text and number."""
+        return self.texts.get(text.strip(), number) if self.texts else number
 
     def unit_for(self, charted: str, number: float | None) -> str:
         """The unit to send, for the row's unit text (which may be empty) and its number."""
@@ -38,17 +45,23 @@ class Item:
 
 
 @cache
-def items(source: str) -> Mapping[str, Item]:
-    """Mapped items of ``mimic-iii`` or ``mimic-iv`` by item id."""
+def items(item_map: str) -> Mapping[str, Item]:
+    """Mapped items by item id, of a map of the vocabulary such as ``mimic_iii_item``."""
     return {
         row["itemid"]: Item(
             code=row["code"],
             unit=row["unit"],
             charted_units=frozenset(text.lower() for text in row["charted_units"].split(";")),
             fractions=row["fractions"] == "true",
+            texts=_texts(row["texts"]),
         )
-        for row in rows(f"{source.replace('-', '_')}_item.csv")
+        for row in rows(f"{item_map}.csv")
     }
+
+
+def _texts(cell: str) -> Mapping[str, float]:
+    pairs = (pair.rpartition("=") for pair in cell.split(";") if pair)
+    return {text: float(number) for text, _, number in pairs}
 
 
 @cache

@@ -4,7 +4,15 @@ import pytest
 
 from lakehouse.vocabulary import NO_VALUE_SENTINELS, rows, signal_by_code, signal_by_name, signals, sources, units
 
-FILES = ("signal.csv", "unit.csv", "mimic_iii_item.csv", "mimic_iv_item.csv", "monitor_csv_column.csv")
+FILES = (
+    "signal.csv",
+    "unit.csv",
+    "mimic_iii_item.csv",
+    "mimic_iii_lab_item.csv",
+    "mimic_iv_item.csv",
+    "mimic_iv_lab_item.csv",
+    "monitor_csv_column.csv",
+)
 
 
 def test_the_signals_are_those_of_the_clinical_reference():
@@ -22,6 +30,9 @@ def test_the_signals_are_those_of_the_clinical_reference():
         ("3151-8", "oxygen_flow", "L/min"),
         ("67775-7", "consciousness", None),
         ("9269-2", "gcs", "{score}"),
+        ("9267-6", "gcs_eye", "{score}"),
+        ("9270-0", "gcs_verbal", "{score}"),
+        ("9268-4", "gcs_motor", "{score}"),
         ("2339-0", "glucose", "mg/dL"),
         ("2019-8", "paco2", "mm[Hg]"),
         ("6690-2", "wbc", "10*3/uL"),

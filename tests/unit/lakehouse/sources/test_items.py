@@ -7,7 +7,8 @@ import pytest
 from lakehouse.sources.items import Item, items, monitor_columns
 from lakehouse.vocabulary import rows, signal_by_code, units
 
-FILES = ("mimic_iii_item.csv", "mimic_iv_item.csv", "monitor_csv_column.csv")
+MAPS = ("mimic_iii_item", "mimic_iii_lab_item", "mimic_iv_item", "mimic_iv_lab_item")
+FILES = (*(f"{name}.csv" for name in MAPS), "monitor_csv_column.csv")
 UNIT_OF = {unit.text: unit.unit for unit in units()}
 
 
@@ -23,12 +24,12 @@ def test_every_code_is_mapped_once_to_a_signal_in_a_unit_that_it_is_measured_in(
     ] == []
 
 
-@pytest.mark.parametrize("source", ["mimic-iii", "mimic-iv"])
-def test_a_charted_unit_never_means_another_unit_elsewhere(source: str) -> None:
+@pytest.mark.parametrize("item_map", MAPS)
+def test_a_charted_unit_never_means_another_unit_elsewhere(item_map: str) -> None:
     # Torr is the one text that the chart itself uses wrongly.
     wrong = {
         (item_id, text)
-        for item_id, item in items(source).items()
+        for item_id, item in items(item_map).items()
         for text in item.charted_units
         if text in UNIT_OF and UNIT_OF[text] != UNIT_OF[item.unit.lower()]
     }
@@ -44,6 +45,16 @@ def test_the_unit_is_the_maps_unless_the_row_says_another() -> None:
         "°F",
     ]
     assert [oxygen.unit_for("", number) for number in (0.0, 0.21, 1.0, 21.0, None)] == ["%", "1", "1", "%", "%"]
+
+
+def test_a_text_of_the_map_stands_for_its_number_and_any_other_for_the_one_beside_it() -> None:
+    verbal = items("mimic_iii_item")["723"]
+    assert [verbal.number_for(text, 1.0) for text in ("1.0 ET/Trach", " 1.0 ET/Trach ", "1 No Response", "")] == [
+        0.0,
+        0.0,
+        1.0,
+        1.0,
+    ]
 
 
 def test_monitor_columns_keep_heart_rate_and_pulse_and_both_pressures_apart() -> None:
@@ -65,13 +76,15 @@ def test_monitor_columns_keep_heart_rate_and_pulse_and_both_pressures_apart() ->
     ("name", "dictionary"),
     [
         ("mimic_iii_item.csv", "mimic-iii-demo/D_ITEMS.csv.gz"),
+        ("mimic_iii_lab_item.csv", "mimic-iii-demo/D_LABITEMS.csv.gz"),
         ("mimic_iv_item.csv", "mimic-iv-demo/icu/d_items.csv.gz"),
+        ("mimic_iv_lab_item.csv", "mimic-iv-demo/hosp/d_labitems.csv.gz"),
     ],
 )
 def test_labels_are_those_of_the_dictionary(shared_data: Path, name: str, dictionary: str) -> None:
     with gzip.open(shared_data / dictionary, "rt", encoding="utf-8") as lines:
         known = {row["itemid"]: row for row in csv.DictReader(lines)}
-    beside = "dbsource" if "iii" in name else "category"
+    beside = "dbsource" if name == "mimic_iii_item.csv" else "category"
     assert [(row["label"], row[beside]) for row in rows(name)] == [
         (known[row["itemid"]]["label"], known[row["itemid"]][beside]) for row in rows(name)
     ]
