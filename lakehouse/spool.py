@@ -9,13 +9,16 @@ Files are made in a folder that nothing reads, which becomes the run's folder in
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
+import orjson
 
 from lakehouse.datadir import DataDir
 from lakehouse.message import Message, encode, encode_resource, key
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 PARTITION = 0
 PART_ROWS = 50_000
 """Messages in one file of the spool: some 25 MB in memory, a few on disk."""
+BUCKET_ROWS = 10_000
+"""Messages in one file of a bucket: of all buckets together some are in memory."""
+_COUNTS = "counts.json"
+_LANDED = "landed"
 _READ_ROWS = 200_000
 
 
@@ -129,11 +136,85 @@ def _table(some: Iterable[tuple[str, Event]], encode: Callable[[Message], bytes]
     return pa.table(columns)
 
 
+def split(tables: Iterable["pa.Table"], folder: Path, count: int, counts: Callable[[], dict[str, Any]]) -> list[Path]:
+    """Part the rows by patient into ``count`` folders of parquet files, which appear in ``folder`` all at once.
+
+    A bucket has all of its patients, in the order of the rows. One without a row is not made. ``counts`` is asked when
+    all is read, and kept beside the buckets. Returns the buckets.
+    """
+    import pyarrow as pa
+
+    making = folder.with_name(f"{folder.name}.making")
+    if making.exists():
+        shutil.rmtree(making)
+    making.mkdir(parents=True)
+    waiting: dict[int, list[pa.Table]] = {}
+    files: Counter[int] = Counter()
+
+    def write(bucket: int) -> None:
+        _write(pa.concat_tables(waiting.pop(bucket)), making / f"{bucket:03}" / f"{files[bucket]:05}.parquet")
+        files[bucket] += 1
+
+    for table in tables:
+        buckets = np.array([crc32(key.as_py()) % count for key in table.column("key")])
+        for bucket in np.unique(buckets).tolist():
+            some = waiting.setdefault(bucket, [])
+            some.append(table.filter(buckets == bucket))
+            if sum(part.num_rows for part in some) >= BUCKET_ROWS:
+                write(bucket)
+    for bucket in sorted(waiting):
+        write(bucket)
+    (making / _COUNTS).write_bytes(orjson.dumps(counts(), option=orjson.OPT_INDENT_2))
+    making.rename(folder)
+    return sorted(bucket for bucket in folder.iterdir() if bucket.is_dir())
+
+
+def split_from(bucket: Path) -> dict[str, Any]:
+    """The counts of what a bucket was split from."""
+    counts: dict[str, Any] = orjson.loads((bucket.parent / _COUNTS).read_bytes())
+    return counts
+
+
+def is_bucket(path: Path) -> bool:
+    """Whether a path is a bucket that :func:`split` has made, landed or not."""
+    return path.name.isdecimal() and ((path / _LANDED).exists() or any(path.glob("[0-9]*.parquet")))
+
+
+def empty(bucket: Path) -> None:
+    """Note that all of a bucket has landed, and take its rows away."""
+    (bucket / _LANDED).touch()
+    for file in bucket.glob("*.parquet"):
+        file.unlink()
+
+
+def fresh(bucket: Path, known: dict[str, Lines], data: DataDir) -> Iterator["pa.Table"]:
+    """The rows of a bucket without those that bronze has by now; ``known`` is as in :func:`parts`."""
+    import pyarrow.parquet as pq
+
+    for file in sorted(bucket.glob("[0-9]*.parquet")):
+        table = pq.read_table(file)
+        for name in table.column("topic").unique().to_pylist():
+            if name not in known:
+                known[name] = landed(data, name)
+        rows = zip(table.column("topic").to_pylist(), table.column("offset").to_pylist(), strict=True)
+        missing = table.filter([line not in known[name] for name, line in rows])
+        if missing.num_rows:
+            yield missing
+
+
+def _write(table: "pa.Table", file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    file.parent.mkdir(exist_ok=True)
+    pq.write_table(table, file, compression="zstd")
+
+
 class Spool:
     """The spool of a data dir: a folder for each run in ``inbox``, which appears there whole."""
 
     def __init__(self, data: DataDir) -> None:
         self.inbox = data.spool / "inbox"
+        self.buckets = data.spool / "buckets"
         self._making = data.spool / "making"
 
     def put(self, run: str, tables: Iterable["pa.Table"]) -> int:
@@ -142,15 +223,13 @@ class Spool:
         What an earlier run has left unfinished is removed. A run's name must be new: what was taken up under one name
         is not taken up again.
         """
-        import pyarrow.parquet as pq
-
         self.inbox.mkdir(parents=True, exist_ok=True)
         if self._making.exists():
             shutil.rmtree(self._making)
         self._making.mkdir()
         rows = 0
         for number, table in enumerate(tables):
-            pq.write_table(table, self._making / f"{number:05}.parquet", compression="zstd")
+            _write(table, self._making / f"{number:05}.parquet")
             rows += table.num_rows
         if rows:
             self._making.rename(self.inbox / run)

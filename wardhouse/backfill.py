@@ -13,17 +13,17 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lakehouse import pipeline, record
+from lakehouse import pipeline, record, spool
 from lakehouse.checkpoint import files_read
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import BACKFILL, EARLY_WARNING_SCORE
 from lakehouse.reader import connect
 from lakehouse.sources.source import Event, Selection, Tally
-from lakehouse.spool import Lines, Spool, parts, resource_parts
+from lakehouse.spool import Lines, Spool
 from lakehouse.table import Table
 from lakehouse.tables import (
     BACKFILL_RUN,
@@ -41,6 +41,9 @@ from wardhouse.errors import Failure
 from wardhouse.settings import Settings
 from wardhouse.status import newest_data, versions_behind
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 APPLICATION = "stream-lakehouse"
 _FLOWS = (BACKFILL, pipeline.OBSERVATION, EARLY_WARNING_SCORE)
 _POLL_S = 1.0
@@ -49,15 +52,32 @@ _START_S = 120.0
 
 @dataclass
 class Found:
-    """What a source has: messages, records of resources, and what became of the rows of each while they are read."""
+    """What a source has: messages, records of resources, and what became of the rows of each while they are read.
 
-    events: Iterable[Event]
-    tally: Tally
+    Or what a ``bucket`` has, whose rows were read before.
+    """
+
+    events: Iterable[Event] = ()
+    tally: Tally = field(default_factory=Tally)
     resources: Iterable[Event] = ()
     resource_tally: Tally = field(default_factory=Tally)
+    bucket: Path | None = None
+
+    def tables(
+        self, source: str, known: dict[str, Lines], data: DataDir, stop: threading.Event
+    ) -> Iterator["pa.Table"]:
+        """Everything that bronze has not, as records for it; ``known`` is as in :func:`lakehouse.spool.parts`."""
+        if self.bucket is not None:
+            return spool.fresh(self.bucket, known, data)
+        return chain(
+            spool.resource_parts(_until_stopped(self.resources, stop), source, known, data),
+            spool.parts(_until_stopped(self.events, stop), source, known, data),
+        )
 
     def as_report(self) -> dict[str, Any]:
-        """The counts, as JSON has them."""
+        """The counts, as JSON has them; of a bucket those of all its files."""
+        if self.bucket is not None:
+            return spool.split_from(self.bucket)
         return {**self.tally.as_report(), "resources": self.resource_tally.as_report()}
 
 
@@ -153,15 +173,15 @@ def land(data: DataDir, lakehouse: Application, stop: threading.Event, waiting: 
     ``waiting`` says meanwhile what each flow has not taken: files, or versions of a table.
     Raises StoppedError where ``stop`` is set before, Failure where the application ends.
     """
-    spool, silver, scores = Spool(data), pipeline.OBSERVATION, EARLY_WARNING_SCORE
+    spooled, silver, scores = Spool(data), pipeline.OBSERVATION, EARLY_WARNING_SCORE
     taken = partial(files_read, data.checkpoint(BACKFILL))
-    _until(lambda: {BACKFILL.name: len(spool.files() - taken())}, lakehouse, stop, waiting)
+    _until(lambda: {BACKFILL.name: len(spooled.files() - taken())}, lakehouse, stop, waiting)
     newest = newest_data(data, DEVICE_MESSAGE)
     _until(lambda: {silver.name: versions_behind(data, silver, newest)}, lakehouse, stop, waiting)
     if lakehouse.scores:
         newest = newest_data(data, OBSERVATION)
         _until(lambda: {scores.name: versions_behind(data, scores, newest)}, lakehouse, stop, waiting)
-    spool.clear()
+    spooled.clear()
 
 
 def _until(
@@ -231,36 +251,62 @@ def run(
     waiting: dict[str, int],
 ) -> Landed:
     """Land what was found; ``waiting`` says meanwhile how much of it has not landed. Raises as :func:`land`."""
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
     known: dict[str, Lines] = {}
-    with component(data, "backfill"), application(settings, data) as lakehouse:
-        say = partial(_record, data, request, run_id, found)
-        say("started")
-        try:
-            # What a run that was killed has left is in bronze before it is asked what that has.
-            land(data, lakehouse, stop, waiting)
-            Spool(data).put(
-                run_id,
-                chain(
-                    resource_parts(_until_stopped(found.resources, stop), request.source, known, data),
-                    parts(_until_stopped(found.events, stop), request.source, known, data),
-                ),
-            )
-            land(data, lakehouse, stop, waiting)
-        except StoppedError:
-            say("stopped")
-            raise
-        except Exception as error:
-            say("failed", error=str(error))
-            raise
-        landed = count(data, run_id, known)
-        say(
-            "landed",
-            topics=list(landed.topics),
-            written=landed.written + landed.resources_written,
-            already_there=landed.already_there + landed.resources_already_there,
-        )
+    with component(data, "backfill"), application(settings, data) as lakehouse, _recorded(data, request, found) as said:
+        # What a run that was killed has left is in bronze before it is asked what that has.
+        land(data, lakehouse, stop, waiting)
+        Spool(data).put(said.run_id, found.tables(request.source, known, data, stop))
+        land(data, lakehouse, stop, waiting)
+        if found.bucket is not None:
+            spool.empty(found.bucket)
+        landed = count(data, said.run_id, known)
+        said.status = "landed"
+        said.more = {
+            "topics": list(landed.topics),
+            "written": landed.written + landed.resources_written,
+            "already_there": landed.already_there + landed.resources_already_there,
+        }
     return landed
+
+
+def split(request: Request, found: Found, data: DataDir, stop: threading.Event, buckets: int) -> list[Path]:
+    """Part what was found by patient, to be landed bucket by bucket; the folders of the buckets.
+
+    Raises StoppedError where ``stop`` is set before.
+    """
+    with component(data, "backfill"):
+        tables = found.tables(request.source, {}, data, stop)
+        return spool.split(tables, Spool(data).buckets / _run_id(), buckets, found.as_report)
+
+
+def _run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+
+
+@dataclass
+class _Said:
+    """What the record of a run will say when it ends."""
+
+    run_id: str
+    status: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def _recorded(data: DataDir, request: Request, found: Found) -> Iterator[_Said]:
+    """Record that a run has started, and how it has ended."""
+    said = _Said(_run_id())
+    say = partial(_record, data, request, said.run_id, found)
+    say("started")
+    try:
+        yield said
+    except StoppedError:
+        say("stopped")
+        raise
+    except Exception as error:
+        say("failed", error=str(error))
+        raise
+    say(said.status, **said.more)
 
 
 def _until_stopped(events: Iterable[Event], stop: threading.Event) -> Iterator[Event]:

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from lakehouse.datadir import DataDir
+from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
+from lakehouse.reader import query
+from lakehouse.sources.mimic_iv import SOURCE as MIMIC_IV
+from lakehouse.sources.source import Selection, Tally
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
+from tests.fixtures.mimic import write_mimic_iv
 from wardhouse.commands import airflow
 from wardhouse.settings import Settings
 
@@ -25,15 +30,21 @@ from airflow.dag_processing.dagbag import DagBag
 
 bag = DagBag(sys.argv[1])
 names = lambda assets: sorted(asset.name for asset in assets)
+
+
+def bash_command(task):
+    return task.partial_kwargs.get("bash_command") if task.is_mapped else getattr(task, "bash_command", None)
+
+
 print("DAGS " + json.dumps({
     "errors": bag.import_errors,
     "spark": "pyspark" in sys.modules,
     "dags": {
         dag.dag_id: {
-            "assets": names(dag.timetable.asset_condition.objects),
+            "assets": names(getattr(dag.timetable.asset_condition, "objects", ())),
             "tasks": {
                 task.task_id: {
-                    "runs": task.bash_command,
+                    "runs": bash_command(task),
                     "reads": names(task.inlets),
                     "writes": names(task.outlets),
                     "then": sorted(task.downstream_task_ids),
@@ -116,9 +127,12 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     "gold.early_warning_score",
                     "gold.score_input",
                     "gold.vital_sign_minute",
+                    "silver.clinical_resource",
                     "silver.dead_letter",
+                    "silver.encounter",
                     "silver.observation",
                     "silver.observation_quarantine",
+                    "silver.patient",
                 ],
                 "tasks": {
                     "check_tables": {
@@ -129,12 +143,32 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     }
                 },
             },
+            "mimic_backfill": {
+                "assets": [],
+                "tasks": {
+                    "split": {
+                        "runs": 'ward backfill --source "$SOURCE" --path "$FOLDER" --split "$BUCKETS"'
+                        ' --reason "$REASON" ${SINCE:+--from "$SINCE"} ${UNTIL:+--to "$UNTIL"}'
+                        ' ${SUBJECTS:+--subjects "$SUBJECTS"}',
+                        "reads": [],
+                        "writes": [],
+                        "then": ["buckets"],
+                    },
+                    "buckets": {"runs": None, "reads": [], "writes": [], "then": ["land"]},
+                    "land": {
+                        "runs": 'ward backfill --source "$SOURCE" --path "$BUCKET" --reason "$REASON"',
+                        "reads": [],
+                        "writes": sorted(OBSERVATION_FLOW.writes),
+                        "then": [],
+                    },
+                },
+            },
             "cohorts": {
-                "assets": ["silver.observation"],
+                "assets": ["silver.encounter", "silver.observation", "silver.patient"],
                 "tasks": {
                     "build_models": {
                         "runs": "ward dbt build",
-                        "reads": ["silver.observation"],
+                        "reads": ["silver.encounter", "silver.observation", "silver.patient"],
                         "writes": ["mart.vital_sign_hourly"],
                         "then": [],
                     }
@@ -173,4 +207,26 @@ def test_each_dag_runs_over_real_tables(home):
     hourly = deltalake.DeltaTable(data.table_root / "mart" / "vital_sign_hourly").to_pyarrow_table().to_pylist()
     assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
         ("mrn/1", AT.replace(minute=0, second=0), 2, 85.0)
+    ]
+
+
+def test_history_lands_bucket_by_bucket(home, tmp_path):
+    _, environment = home
+    data = DataDir(tmp_path / "ward")
+    folder = write_mimic_iv(tmp_path / "mimic", patients=4).folder
+    # Of these two, each falls into a bucket of its own.
+    subjects = ("10000003", "10000004")
+    selection = Selection(subjects=frozenset(subjects))
+    expected = sum(1 for _ in MIMIC_IV.events(folder, selection, Tally())) + 3 * len(subjects)
+
+    asked = {"source": "mimic-iv", "path": str(folder), "buckets": 2, "subjects": ",".join(subjects)}
+    ran = run_dag({**environment, "WARD_DATA_DIR": str(data.root)}, "mimic_backfill", asked)
+
+    assert ran.returncode == 0, ran.stdout
+    landed = query(data, "SELECT written FROM operation.backfill_run WHERE status = 'landed'").to_pylist()
+    assert len(landed) == 2
+    assert sum(row["written"] for row in landed) == expected
+    counts = 'count(*) AS rows, count(DISTINCT (topic, "offset")) AS lines'
+    assert query(data, f"SELECT {counts} FROM bronze.device_message").to_pylist() == [
+        {"rows": expected, "lines": expected}
     ]

@@ -11,28 +11,32 @@ from wardhouse.reading import SourceName, interrupted_by_sigterm, resource_summa
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
+    from lakehouse.sources.source import Selection
     from lakehouse.spool import Lines
     from wardhouse.backfill import Found
 
 
 def backfill(
     source: Annotated[SourceName, typer.Option(help="The layout of the files.")],
-    files: Annotated[Path, typer.Option("--path", help="The data set's folder, or one file: csv, csv.gz, parquet.")],
+    files: Annotated[
+        Path, typer.Option("--path", help="The data set's folder, one file (csv, csv.gz, parquet), or a bucket.")
+    ],
     since: Annotated[str | None, typer.Option("--from", help="Values from this instant on, RFC 3339.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Values before this instant, RFC 3339.")] = None,
     subjects: Annotated[str | None, typer.Option(help="Only these subject ids (or file names), by comma.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for whoever asks later.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would land, and as what.")] = False,
+    split: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Only part it by patient into so many buckets, each landed by --path."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write all counts as JSON.")] = None,
     path: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Land published files in bronze, silver and gold; what has landed before is left out. Needs no broker."""
-    import itertools
-
     from lakehouse.message import ContractError
-    from lakehouse.sources.registry import source_named
-    from lakehouse.sources.source import Selection, SourceError, Tally
-    from wardhouse.backfill import Found, Request, StoppedError, run
+    from lakehouse.sources.source import Selection, SourceError
+    from wardhouse import backfill as work
     from wardhouse.durations import instant
     from wardhouse.errors import failures
     from wardhouse.signals import stop_on_signals
@@ -42,35 +46,29 @@ def backfill(
         since=instant(since) if since else None,
         until=instant(until) if until else None,
     )
-    data, tally, resource_tally = data_dir(path), Tally(), Tally()
+    data, found = data_dir(path), work.Found()
     waiting: dict[str, int] = {}
 
     def so_far() -> str:
-        rows = tally.rows_read + resource_tally.rows_read
-        text = f"{rows:,} rows read, {tally.messages + resource_tally.messages:,} messages made"
+        rows = found.tally.rows_read + found.resource_tally.rows_read
+        text = f"{rows:,} rows read, {found.tally.messages + found.resource_tally.messages:,} messages made"
         remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
         return text + (f"; still to land: {remaining}" if remaining else "")
 
     with failures(SourceError, ContractError, OSError), telling(so_far):
-        reader = source_named(source)
-        events = reader.events(files, selection, tally, data.root / "scratch")
-        # The file is read to its end before the first event: one that is damaged starts and writes nothing.
-        with interrupted_by_sigterm():
-            first = next(events, None)
-        found = Found(
-            itertools.chain([first] if first else [], events),
-            tally,
-            reader.resources(files, selection, resource_tally),
-            resource_tally,
-        )
+        _open(found, source, files, selection, data, only_read=dry_run or split is not None)
+        request = work.Request(source.value, files, selection, reason)
         if dry_run:
             _dry_run(found, source.value, data, report)
             return
         with stop_on_signals() as stop:
             try:
-                request = Request(source.value, files, selection, reason)
-                landed = run(request, found, Settings(), data, stop, waiting)
-            except StoppedError:
+                if split is not None:
+                    buckets = work.split(request, found, data, stop, split)
+                    _say_split(found, buckets, report)
+                    return
+                landed = work.run(request, found, Settings(), data, stop, waiting)
+            except work.StoppedError:
                 typer.echo("ward: stopped before all had landed; run the same command again", err=True)
                 raise typer.Exit(1) from None
     _say_found(found)
@@ -102,7 +100,42 @@ def backfill(
     )
 
 
+def _open(
+    found: "Found", source: SourceName, files: Path, selection: "Selection", data: DataDir, *, only_read: bool
+) -> None:
+    """Find what the files have. They are read to their end before the first event: a damaged one writes nothing."""
+    import itertools
+
+    from lakehouse.sources.registry import source_named
+    from lakehouse.sources.source import Selection
+    from lakehouse.spool import is_bucket
+
+    if is_bucket(files):
+        if selection != Selection() or only_read:
+            text = "a bucket is landed as it is: select, split and try before, on the files"
+            raise typer.BadParameter(text, param_hint="--path")
+        found.bucket = files
+        return
+    reader = source_named(source)
+    events = reader.events(files, selection, found.tally, data.root / "scratch")
+    with interrupted_by_sigterm():
+        first = next(events, None)
+    found.events = itertools.chain([first] if first else [], events)
+    found.resources = reader.resources(files, selection, found.resource_tally)
+
+
+def _say_split(found: "Found", buckets: list[Path], report: Path | None) -> None:
+    import orjson
+
+    _say_found(found)
+    # The last line, for whoever lands them one after the other.
+    typer.echo(orjson.dumps([str(bucket) for bucket in buckets]).decode())
+    _write(report, buckets=[str(bucket) for bucket in buckets], **found.as_report())
+
+
 def _say_found(found: "Found") -> None:
+    if found.bucket is not None:
+        return
     for line in (
         *summary(found.tally, found.tally.messages, found.tally.observations, "made"),
         *resource_summary(found.resource_tally, "made"),

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lakehouse import spool
@@ -8,7 +10,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.message import encode
 from lakehouse.sources.mimic_iii import SOURCE
 from lakehouse.sources.source import Selection, Tally
-from lakehouse.spool import Lines, Spool, parts, topic
+from lakehouse.spool import Lines, Spool, empty, fresh, is_bucket, parts, split, split_from, topic
 from tests.fixtures.mimic import write_mimic_iii
 
 
@@ -82,3 +84,44 @@ def test_a_run_appears_in_the_inbox_whole_or_not_at_all(tmp_path: Path) -> None:
     assert box.put("third", []) == 0
     box.clear()
     assert (box.files(), list(box.inbox.iterdir())) == (frozenset(), [])
+
+
+def test_buckets_part_the_rows_by_patient_and_give_what_bronze_has_not_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write_mimic_iii(tmp_path / "mimic", patients=6)
+    data = DataDir(tmp_path / "ward")
+    (table,) = parts(SOURCE.events(written.folder, Selection(), Tally()), "mimic-iii", {}, data)
+    monkeypatch.setattr(spool, "BUCKET_ROWS", 40)
+    folder = data.spool / "buckets" / "run"
+    buckets = split((table.slice(at, 30) for at in range(0, table.num_rows, 30)), folder, 3, lambda: {"rows_read": 7})
+    assert all(is_bucket(bucket) for bucket in buckets)
+    assert [split_from(bucket) for bucket in buckets] == [{"rows_read": 7}] * len(buckets)
+    monkeypatch.setattr(spool, "landed", lambda *_: Lines())
+    held = [pa.concat_tables(fresh(bucket, {}, data)) for bucket in buckets]
+    patients = [set(rows.column("key").to_pylist()) for rows in held]
+    assert sum(map(len, patients)) == len(set().union(*patients)) == 6
+    whole = pa.concat_tables(held)
+    assert whole.sort_by("offset").to_pylist() == table.sort_by("offset").to_pylist()
+    assert {file.stem for file in buckets[0].iterdir()} >= {"00000", "00001"}
+    assert all(pq.read_metadata(file).num_rows < 70 for file in folder.glob("*/*.parquet"))
+
+    there = Lines()
+    there.add(held[0].column("offset").to_numpy()[1:])
+    monkeypatch.setattr(spool, "landed", lambda *_: there)
+    known: dict[str, Lines] = {}
+    assert pa.concat_tables(fresh(buckets[0], known, data)).to_pylist() == held[0].slice(0, 1).to_pylist()
+    assert list(known.values()) == [there]
+    empty(buckets[0])
+    assert (is_bucket(buckets[0]), list(fresh(buckets[0], {}, data))) == (True, [])
+
+
+def test_a_split_that_fails_leaves_no_bucket(tmp_path: Path) -> None:
+    def broken():
+        yield pa.table({"topic": ["file:x/y@z"], "partition": [0], "offset": [2], "key": [b"x/1"], "value": [b"{}"]})
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        split(broken(), tmp_path / "run", 2, dict)
+    assert not (tmp_path / "run").exists()
+    assert not is_bucket(tmp_path / "run")
