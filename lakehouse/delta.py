@@ -147,7 +147,7 @@ def between(column: str, ranges: Sequence[Range], most: int = 100, *, until: str
     """
     if len(ranges) > most:
         ranges = _closed(ranges, most)
-    arms = [f"({column} >= {_timestamp(low)} AND {until or column} < {_timestamp(high)})" for low, high in ranges]
+    arms = [f"({column} >= {timestamp(low)} AND {until or column} < {timestamp(high)})" for low, high in ranges]
     return " OR ".join(arms) or "false"
 
 
@@ -168,6 +168,7 @@ def _closed(ranges: Sequence[Range], most: int) -> list[Range]:
     return [(ranges[low][0], ranges[high - 1][1]) for low, high in pairwise(cuts)]
 
 
-def _timestamp(instant: datetime) -> str:
+def timestamp(instant: datetime) -> str:
+    """An instant as a SQL literal; one without a zone is UTC."""
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return f"TIMESTAMP '{aware.astimezone(UTC).isoformat(sep=' ')}'"

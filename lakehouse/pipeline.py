@@ -177,6 +177,17 @@ COHORTS = Flow(
     trigger=timedelta(days=1),
     freshness=timedelta(days=2),
 )
+MAINTENANCE = Flow(
+    name="table_maintenance",
+    # It changes how tables lie on the disk, and not what they say.
+    reads=("bronze.device_message", "silver.observation"),
+    writes=("operation.table_maintenance",),
+    build="lakehouse.maintenance:maintain",
+    application="airflow",
+    owner="data-engineering",
+    trigger=timedelta(days=1),
+    freshness=timedelta(days=2),
+)
 FLOWS = (
     ALERT_LIMITS,
     ALERT_ROUTER,
@@ -189,6 +200,7 @@ FLOWS = (
     ALERT_NOTIFICATION,
     DATA_QUALITY,
     COHORTS,
+    MAINTENANCE,
 )
 
 

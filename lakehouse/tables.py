@@ -550,6 +550,24 @@ BACKFILL_RUN = Table(
     ),
 )
 
+TABLE_MAINTENANCE = Table(
+    layer="operation",
+    name="table_maintenance",
+    grain="one table in one run of ward maintain",
+    columns=(
+        Column("run_id", "STRING", "the run", nullable=False),
+        Column("table_name", "STRING", "layer.name of the table", nullable=False),
+        Column("maintained_at", "TIMESTAMP", "when the run began", nullable=False),
+        Column("expired_rows", "BIGINT", "rows that were older than the table keeps them", nullable=False),
+        Column("files_before", "BIGINT", "data files of the newest version before", nullable=False),
+        Column("files", "BIGINT", "data files of the newest version after", nullable=False),
+        Column("bytes", "BIGINT", "their size", nullable=False),
+        Column("vacuumed_files", "BIGINT", "files taken away that no kept version needs", nullable=False),
+        Column("code_version", "STRING", "version of ward", nullable=False),
+    ),
+    key=("run_id", "table_name"),
+)
+
 TABLES = (
     DEVICE_MESSAGE,
     OBSERVATION,
@@ -567,4 +585,5 @@ TABLES = (
     ALERT_DELIVERY,
     VALIDATION_RESULT,
     BACKFILL_RUN,
+    TABLE_MAINTENANCE,
 )

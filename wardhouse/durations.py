@@ -5,12 +5,12 @@ from datetime import datetime
 
 import typer
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(text: str) -> float:
-    """60s, 2m, 1.5h or plain seconds. Raises BadParameter."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    """60s, 2m, 1.5h, 30d or plain seconds. Raises BadParameter."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
     if found is None or float(found[1]) == 0:
         raise typer.BadParameter(f"{text}: give a time such as 60s, 2m or 1h")
     return float(found[1]) * _SECONDS[found[2]]

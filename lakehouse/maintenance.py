@@ -1,0 +1,80 @@
+"""Maintenance of tables: rows beyond their retention, small files, and files that no version needs any more.
+
+A table on a local disk has one safe writer, so the lakehouse application stands still meanwhile.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.delta import timestamp
+from lakehouse.table import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+KEPT = timedelta(days=30)
+"""How long files stay that only older versions need. It outlasts a stream that stands still over holidays, and is how
+far back a table can be read as of a time."""
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What was done to one table, or would be: ``files`` and ``bytes`` are of its newest version."""
+
+    table: str
+    expired_rows: int
+    files_before: int
+    files: int
+    bytes: int
+    vacuumed_files: int
+
+
+def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kept: timedelta) -> Maintained:
+    """Delete rows beyond the table's retention, join and cluster its files, and vacuum what is older than ``kept``."""
+    files_before, _ = _size(spark, path)
+    expired = _expire(spark, table, path, now)
+    spark.sql(f"OPTIMIZE delta.`{path}`")
+    files, size = _size(spark, path)
+    return Maintained(table.full_name, expired, files_before, files, size, _vacuum(spark, path, kept))
+
+
+def tried(spark: "SparkSession", table: Table, path: Path, now: datetime, kept: timedelta) -> Maintained:
+    """What :func:`maintain` would do; how many files it would leave is not known before."""
+    files, size = _size(spark, path)
+    expired = spark.read.format("delta").load(str(path)).where(_beyond(table, now)).count() if table.retention else 0
+    return Maintained(table.full_name, expired, files, files, size, _vacuum(spark, path, kept, dry_run=True))
+
+
+def _beyond(table: Table, now: datetime) -> str:
+    assert table.retention is not None  # noqa: S101 - asked of tables that have one
+    return f"received_at < {timestamp(now - table.retention)}"
+
+
+def _expire(spark: "SparkSession", table: Table, path: Path, now: datetime) -> int:
+    if table.retention is None:
+        return 0
+    deleted = spark.sql(f"DELETE FROM delta.`{path}` WHERE {_beyond(table, now)}").first()
+    return int(deleted["num_affected_rows"]) if deleted else 0
+
+
+def _vacuum(spark: "SparkSession", path: Path, kept: timedelta, *, dry_run: bool = False) -> int:
+    """Remove files (or only count those) that no version of the last ``kept`` needs."""
+    from delta.tables import DeltaTable
+
+    hours = kept.total_seconds() / 3600
+    before = _data_files(path)
+    if dry_run:
+        return spark.sql(f"VACUUM delta.`{path}` RETAIN {hours:g} HOURS DRY RUN").where("path LIKE '%.parquet'").count()
+    DeltaTable.forPath(spark, str(path)).vacuum(hours)
+    return before - _data_files(path)
+
+
+def _data_files(path: Path) -> int:
+    return sum(1 for file in path.rglob("*.parquet") if "_delta_log" not in file.parts)
+
+
+def _size(spark: "SparkSession", path: Path) -> tuple[int, int]:
+    detail: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("numFiles", "sizeInBytes").first()
+    return int(detail["numFiles"]), int(detail["sizeInBytes"])

@@ -1,0 +1,54 @@
+"""Maintenance of real tables: what goes, what stays, and what older versions still read."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lakehouse import delta
+from lakehouse.delta import Write
+from lakehouse.maintenance import KEPT, maintain, tried
+from lakehouse.tables import DEVICE_MESSAGE
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def bronze(lake, records):
+    """A bronze table of three commits; the first record is beyond its retention."""
+    path = lake.data.table(DEVICE_MESSAGE)
+    for number, age in enumerate((timedelta(days=401), timedelta(days=399), timedelta())):
+        delta.append(records(b"{}", first=number, received_at=NOW - age), path, Write("seed", number))
+    return path
+
+
+def offsets(spark, path, version=None) -> list[int]:
+    return sorted(row["offset"] for row in delta.read(spark, path, version).collect())
+
+
+def test_old_rows_go_files_are_joined_and_older_versions_can_still_be_read(spark, bronze):
+    newest = spark.sql(f"DESCRIBE HISTORY delta.`{bronze}`").first()["version"]
+    would = tried(spark, DEVICE_MESSAGE, bronze, NOW, KEPT)
+    assert (would.expired_rows, would.files, would.vacuumed_files) == (1, 3, 0)
+    assert offsets(spark, bronze) == [0, 1, 2]
+
+    done = maintain(spark, DEVICE_MESSAGE, bronze, NOW, KEPT)
+    assert (done.table, done.expired_rows, done.files_before, done.files, done.vacuumed_files) == (
+        "bronze.device_message", 1, 3, 1, 0,
+    )  # fmt: skip
+    assert done.bytes > 0
+    assert offsets(spark, bronze) == [1, 2]
+    assert offsets(spark, bronze, newest) == [0, 1, 2]
+
+    again = maintain(spark, DEVICE_MESSAGE, bronze, NOW, KEPT)
+    assert (again.expired_rows, again.files_before, again.files) == (0, 1, 1)
+
+
+def test_files_that_no_kept_version_needs_are_taken_away(spark, bronze):
+    # Delta refuses to keep less than a week, and the files of this test are a second old.
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    try:
+        done = maintain(spark, DEVICE_MESSAGE, bronze, NOW, timedelta())
+    finally:
+        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    assert done.vacuumed_files == 3
+    assert offsets(spark, bronze) == [1, 2]
