@@ -37,18 +37,18 @@ class NotBitemporalError(LookupError):
 
 
 def as_known_at(
-    data: DataDir, table: Table, at: datetime, *, version: int | None = None
+    data: DataDir, table: Table, at: datetime | None, *, version: int | None = None
 ) -> "duckdb.DuckDBPyRelation":
     """The rows of silver.observation, gold.vital_sign_minute or an event table, as they were known ``at`` an instant.
 
-    ``version`` is the Delta version of the table that is read (silver.observation for the minutes). The relation has the
+    With ``None`` all counts that is known. ``version`` is the Delta version of the table that is read (silver.observation for the minutes). The relation has the
     table's columns; see :func:`lakehouse.reader.open` for what to do with it. Raises NotBitemporalError, ValueError for
     an instant without a zone, and what the reader raises.
     """
-    if at.tzinfo is None:
+    if at is not None and at.tzinfo is None:
         raise ValueError("as known at an instant: it needs its zone")
     if table in EVENTS:
-        return reader.open(data, table, version=version).filter(f"emitted_at <= {instant(at)}")
+        return reader.open(data, table, version=version).filter(_by("emitted_at", at))
     if table not in (OBSERVATION, VITAL_SIGN_MINUTE):
         raise NotBitemporalError(table)
     known = known_sql("versions", at)
@@ -58,17 +58,15 @@ def as_known_at(
     return connection.sql(observations_sql(known) if table is OBSERVATION else minutes_sql(known))
 
 
-def instant(at: datetime) -> str:
-    """An aware instant as a DuckDB literal."""
-    return f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'"
+def _by(column: str, at: datetime | None) -> str:
+    return "true" if at is None else f"{column} <= TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'"
 
 
 def known_sql(versions: str, at: datetime | None = None) -> str:
     """SELECT: of each observation of ``versions`` (a relation) the newest version known by then; with none, the newest."""
-    by_then = "true" if at is None else f"recorded_at <= {instant(at)}"
     newest = ", ".join(f'"{name}" DESC' for name in NEWEST_FIRST)
     return (
-        f"SELECT * FROM {versions} WHERE {by_then}"
+        f"SELECT * FROM {versions} WHERE {_by('recorded_at', at)}"
         f" QUALIFY row_number() OVER (PARTITION BY observation_id ORDER BY {newest}) = 1"
     )
 
