@@ -1,0 +1,106 @@
+"""What each column says about a person, and which tables may leave the lakehouse: the one place that says so.
+
+A column is classified by its name, whatever table it is in: one name means one thing everywhere. A column that is not
+named here, and a table that neither has a patient nor counts patients, are not exported at all: nothing new leaks by
+default.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+PATIENT = "patient_id"
+"""The column by which a row belongs to a patient."""
+COUNT = "patients"
+"""The column by which a row of an aggregate table says how many patients it was made of."""
+
+NEVER = ("bronze", "quality", "operation")
+"""Layers that never leave: raw messages, and what concerns the running of the stack."""
+UNREADABLE = ("silver.dead_letter",)
+"""Tables that never leave: records that nobody could read may say anything."""
+
+
+class Privacy(StrEnum):
+    """What becomes of a column in a de-identified export."""
+
+    KEPT = "kept"
+    """As it is: it is about the measurement and not about who was measured."""
+    PSEUDONYM = "pseudonym"
+    """Replaced by a keyed pseudonym; equal values stay equal, in every table."""
+    SHIFTED = "shifted"
+    """An instant or a date, moved by the patient's own whole days."""
+    AGE = "age"
+    """Years of age; above 89 they become 90."""
+    BIRTH = "birth"
+    """A date of birth, shifted with the patient; NULL where it lies 90 years or more before the snapshot."""
+    DROPPED = "dropped"
+    """Left out: it identifies, may hold anything, or repeats what other columns say about instants and identifiers."""
+
+
+_COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
+    Privacy.KEPT: (
+        # Of observations.
+        *("code", "value", "value_code", "unit", "status", "source", "source_code", "source_value", "source_unit"),
+        *("recorded_at_inferred", "values_in_message", "failed_constraints", "location_unit"),
+        # Of statistics and scores.
+        *("count", "min", "mean", "max", "first", "last"),
+        *("input", "score", "total", "total_min", "total_max", "risk", "parts"),
+        # Of alerts, and of what was told of them.
+        *("sequence", "sequences", "state", "reason", "rule_id", "title", "kind", "pack", "priority", "category"),
+        *("limit_value", "escalation_step", "escalations", "step", "attempts"),
+        # Of aggregate tables.
+        COUNT,
+    ),
+    Privacy.PSEUDONYM: (
+        *(PATIENT, "encounter_id", "device_id", "observation_id"),
+        *("alert_id", "alert_ids", "notification_id", "digest_id"),
+    ),
+    Privacy.SHIFTED: (
+        *("observed_at", "received_at", "recorded_at", "stale_at", "minute", "hour"),
+        *("message_received_at", "emitted_at", "decided_at", "ended_at"),
+        *("opened_at", "active_at", "acknowledged_at", "changed_at"),
+    ),
+    Privacy.AGE: ("age", "age_years"),
+    Privacy.BIRTH: ("birth_date",),
+    Privacy.DROPPED: (
+        # Coordinates, keys of the source, and a hash that is made of them.
+        *("topic", "partition", "offset", "message_id", "record_id", "version"),
+        "location_bed",
+        # Members of staff, their words, and their addresses.
+        *("actor", "acknowledged_by", "note", "muted_by", "channel", "channels", "error"),
+        # Lists that hold instants and identifiers; their totals and parts stand beside them.
+        *("inputs", "readings"),
+    ),
+}
+PRIVACY: Mapping[str, Privacy] = {name: privacy for privacy, names in _COLUMNS.items() for name in names}
+"""What each column is, by its name."""
+
+
+class PrivacyError(ValueError):
+    """A table must not leave as it is; the text says which columns are the reason and where to classify them."""
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A table that may leave: with a row of a patient each, or, as an aggregate, with rows that count patients."""
+
+    name: str
+    columns: Mapping[str, Privacy]
+    aggregate: bool
+
+
+def may_leave(name: str) -> bool:
+    """Whether a table may leave the lakehouse at all, by its full name."""
+    return name.split(".")[0] not in NEVER and name not in UNREADABLE
+
+
+def exportable(name: str, columns: Iterable[str]) -> Exportable:
+    """How a table of these columns leaves, de-identified. Raises PrivacyError where it must not."""
+    names = tuple(columns)
+    if not may_leave(name):
+        raise PrivacyError(f"{name} never leaves the lakehouse")
+    if unknown := [column for column in names if column not in PRIVACY]:
+        raise PrivacyError(f"{name} has columns that nobody has classified in lakehouse/privacy.py: {', '.join(unknown)}")
+    if PATIENT not in names and COUNT not in names:
+        raise PrivacyError(f"{name} has neither {PATIENT} nor, as an aggregate, {COUNT}: nothing says whom a row is about")
+    return Exportable(name, {column: PRIVACY[column] for column in names}, PATIENT not in names)
