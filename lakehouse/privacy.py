@@ -16,8 +16,8 @@ COUNT = "patients"
 
 NEVER = ("bronze", "quality", "operation")
 """Layers that never leave: raw messages, and what concerns the running of the stack."""
-UNREADABLE = ("silver.dead_letter",)
-"""Tables that never leave: records that nobody could read may say anything."""
+STAYING = ("silver.dead_letter",)
+"""Tables of other layers that never leave: what is said of records that nobody could read may be anything."""
 
 
 class Privacy(StrEnum):
@@ -91,7 +91,7 @@ class Exportable:
 
 def may_leave(name: str) -> bool:
     """Whether a table may leave the lakehouse at all, by its full name."""
-    return name.split(".")[0] not in NEVER and name not in UNREADABLE
+    return name.split(".")[0] not in NEVER and name not in STAYING
 
 
 def exportable(name: str, columns: Iterable[str]) -> Exportable:

@@ -136,25 +136,26 @@ def create(
         raise SnapshotError(f"nothing to pin: {data.root} has no tables")
     # All are opened before the first is linked, so that they stand for one moment.
     opened = {name: reader.open_table(data, name) for name in names}
-    with _appearing(place) as scratch:
+    with appearing(place.root) as folder:
+        scratch = DataDir(folder)
         for table, at in opened.items():
             link(at, reader.folder(data, table), reader.folder(scratch, table))
         pins = tuple(_pin(scratch, table, at) for table, at in opened.items())
         if found := _not_derived(scratch, {pin.name: pin for pin in pins}):
             raise UnsettledError(f"{found.table}: {found.what}; is a batch being written? Try again in some seconds")
         manifest = Manifest(name, now, pins, software, configuration)
-        (scratch.root / _MANIFEST).write_text(json.dumps(_as_json(manifest), indent=2) + "\n", encoding="utf-8")
+        (folder / _MANIFEST).write_text(json.dumps(_as_json(manifest), indent=2) + "\n", encoding="utf-8")
     return manifest
 
 
 @contextmanager
-def _appearing(place: DataDir) -> Iterator[DataDir]:
-    """A folder beside the place that becomes it at the end of the block, and is gone where the block fails."""
-    scratch = place.root.with_name(f".{place.root.name}.{os.getpid()}")
+def appearing(place: Path) -> Iterator[Path]:
+    """A folder beside ``place`` that becomes it at the end of the block, and is gone where the block fails."""
+    scratch = place.with_name(f".{place.name}.{os.getpid()}")
     scratch.mkdir(parents=True)
     try:
-        yield DataDir(scratch)
-        scratch.rename(place.root)
+        yield scratch
+        scratch.rename(place)
     except BaseException:
         shutil.rmtree(scratch)
         raise

@@ -133,3 +133,37 @@ def verify(
     if found:
         raise typer.Exit(1)
     typer.echo(f"ok   {len(manifest.tables)} tables, {manifest.rows:,} rows, digest {manifest.digest}")
+
+
+@app.command("export")
+def export(
+    name: NameArgument,
+    to: Annotated[Path, typer.Option("--to", help="A new folder: a Parquet file for each table, and a manifest.")],
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Pseudonyms, shifted dates, grouped ages, no small cells.")
+    ] = False,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help="The secret of --deidentify, 32 bytes or more; never written.")
+    ] = None,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Write a snapshot's silver, gold and marts as Parquet. Without --deidentify the rows still name their patients."""
+    from lakehouse import export as exports
+    from lakehouse.deidentify import KeyFileError, read_key
+    from lakehouse.privacy import PrivacyError
+    from lakehouse.snapshot import SnapshotError, load
+    from wardhouse.errors import failures
+
+    if deidentify is (key_file is None):
+        raise typer.BadParameter("--deidentify and --key-file go together")
+    data = data_dir(path)
+    with failures(SnapshotError, PrivacyError, KeyFileError, LookupError):
+        if key_file is not None:
+            exports.check_key_place(key_file, data, to)
+        key = None if key_file is None else read_key(key_file)
+        made = exports.export(data, load(data, name), to.resolve(), key)
+    for table in made.tables:
+        left_out = f", {table.left_out:,} small cells left out" if table.left_out else ""
+        typer.echo(f"{table.file:<40} {table.rows:>15,} rows{left_out}")
+    for table_name in made.not_exported:
+        typer.echo(f"{table_name:<40} never leaves")
