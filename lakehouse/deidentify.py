@@ -5,7 +5,6 @@ export, and nobody without it can make or undo them. The key itself is never in 
 """
 
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 MOST_DAYS = 365
 """An instant is moved by 1 to 365 days, back or forth."""
 SMALL_CELL = 11
-"""Rows of an aggregate table about fewer patients than this are left out (the cell size of US Medicare's data rules)."""
+"""Rows of an aggregate table about fewer patients than this are left out (as US Medicare's data rules have it)."""
 OLDEST_AGE = 89
 """The oldest age that stands for itself (45 CFR 164.514(b)(2)(i)(C))."""
 _KEY_BYTES = 32
@@ -72,6 +71,7 @@ def shift_days(key: Key, patient_id: str) -> int:
 
 def teach(connection: "duckdb.DuckDBPyConnection", key: Key) -> None:
     """Give a DuckDB connection ``pseudonym(column, value)`` and ``shift_days(patient_id)`` under a key."""
+    from duckdb.func import ARROW
 
     def pseudonyms(columns: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.Array:
         column = columns[0].as_py() if len(columns) else ""
@@ -80,8 +80,8 @@ def teach(connection: "duckdb.DuckDBPyConnection", key: Key) -> None:
     def days(patients: pa.ChunkedArray) -> pa.Array:
         return _of_each(patients, lambda patient: shift_days(key, patient), pa.int32())
 
-    connection.create_function("pseudonym", pseudonyms, ["VARCHAR", "BLOB"], "VARCHAR", type="arrow")
-    connection.create_function("shift_days", days, ["VARCHAR"], "INTEGER", type="arrow")
+    connection.create_function("pseudonym", pseudonyms, ["VARCHAR", "BLOB"], "VARCHAR", type=ARROW)
+    connection.create_function("shift_days", days, ["VARCHAR"], "INTEGER", type=ARROW)
 
 
 def _of_each(values: pa.ChunkedArray, function: Any, kind: pa.DataType) -> pa.Array:
@@ -91,35 +91,39 @@ def _of_each(values: pa.ChunkedArray, function: Any, kind: pa.DataType) -> pa.Ar
     return made.take(coded.indices)
 
 
-def deidentified_sql(table: Exportable, source: str, types: Mapping[str, str], at: datetime) -> str:
-    """SELECT: the rows of ``source`` de-identified, in an order that tells nothing.
+def deidentified(rows: "duckdb.DuckDBPyRelation", table: Exportable, at: datetime) -> "duckdb.DuckDBPyRelation":
+    """The rows de-identified, in an order that tells nothing; for a connection that knows the key's functions.
 
-    ``types`` has DuckDB's type of each column; ``at`` is the snapshot's instant, from which ages at birth dates count.
-    Tables lie in the order of their instants: kept in it, one patient's true dates would place all others'.
+    ``at`` is the snapshot's instant, from which ages at birth dates count. Tables lie in the order of their instants:
+    kept in it, one patient's true dates would place all others'.
     """
+    types = dict(zip(rows.columns, map(str, rows.types), strict=True))
     kept = {name: privacy for name, privacy in table.columns.items() if privacy is not Privacy.DROPPED}
-    made = ", ".join(f'{_column(name, privacy, table, types, at)} AS "{name}"' for name, privacy in kept.items())
+    made = (f'{_column(name, privacy, table, types[name], at)} AS "{name}"' for name, privacy in kept.items())
     instants = [name for name, privacy in kept.items() if privacy is Privacy.SHIFTED]
+    enough = rows.filter(f'"{COUNT}" >= {SMALL_CELL}') if table.aggregate else rows
+    found = enough.project(", ".join(made))
     order = ", ".join(f'"{name}"' for name in (*([] if table.aggregate else [PATIENT]), *instants))
-    small = f' WHERE "{COUNT}" >= {SMALL_CELL}' if table.aggregate else ""
-    return f"SELECT * FROM (SELECT {made} FROM {source}{small})" + (f" ORDER BY {order}" if order else "")
+    return found.order(order) if order else found
 
 
-def _column(name: str, privacy: Privacy, table: Exportable, types: Mapping[str, str], at: datetime) -> str:
+def _column(name: str, privacy: Privacy, table: Exportable, kind: str, at: datetime) -> str:
     column = f'"{name}"'
     match privacy:
         case Privacy.PSEUDONYM:
-            return _pseudonym(name, types[name])
+            return _pseudonym(name, kind)
         case Privacy.AGE:
             return f"CASE WHEN {column} > {OLDEST_AGE} THEN {OLDEST_AGE + 1} ELSE {column} END"
         # An aggregate has no patient by whom to move: the year may stay, nothing below it.
-        case Privacy.SHIFTED | Privacy.BIRTH if table.aggregate:
-            return f"CAST(date_trunc('year', {column}) AS {types[name]})"
+        case Privacy.SHIFTED if table.aggregate:
+            return f"CAST(date_trunc('year', {column}) AS {kind})"
         case Privacy.SHIFTED:
-            return _shifted(column, types[name])
+            return _shifted(column, kind)
+        case Privacy.BIRTH if kind == "INTEGER":
+            return f"CASE WHEN {column} > {at.year - OLDEST_AGE - 1} THEN {column} END"
         case Privacy.BIRTH:
             young = f"{column} > (DATE '{at:%Y-%m-%d}' - INTERVAL {OLDEST_AGE + 1} YEARS)"
-            return f"CASE WHEN {young} THEN {_shifted(column, types[name])} END"
+            return f"CASE WHEN {young} THEN {_shifted(column, kind)} END"
         case _:
             return column
 

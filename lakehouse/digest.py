@@ -27,8 +27,8 @@ class Content:
 
 
 def content(relation: "duckdb.DuckDBPyRelation") -> Content:
-    """The content of a relation. Columns count by name and order, so bring both sides of a comparison into one order."""
+    """The content of a relation. Columns count by name and order: bring both sides of a comparison into one."""
     sums = ", ".join(f"coalesce(sum(('0x' || substr(hash, {start}, 16))::UBIGINT), 0)" for start in _QUARTERS)
-    found = relation.query("_row", f"SELECT count(*), {sums} FROM (SELECT sha256(to_json(_row)) AS hash FROM _row)")
-    rows, *quarters = found.fetchall()[0]
+    hashed = relation.set_alias("_row").project("sha256(to_json(_row)) AS hash")
+    rows, *quarters = hashed.aggregate(f"count(*), {sums}").fetchall()[0]
     return Content(rows, sha256(f"{rows} {' '.join(map(str, quarters))}".encode()).hexdigest())

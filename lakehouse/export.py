@@ -78,13 +78,10 @@ def check_key_place(path: Path, data: DataDir, to: Path) -> None:
 def _export(data: DataDir, manifest: Manifest, pin: Pin, folder: Path, key: Key | None) -> ExportedTable:
     place = place_of(data, manifest.name)
     with reader.connection(data.spill) as connection:
-        connection.register("source", reader.open_table(place, pin.name, pin.version).to_pyarrow_dataset())
-        rows = connection.table("source")
+        rows = connection.from_arrow(reader.open_table(place, pin.name, pin.version).to_pyarrow_dataset())
         if key is not None:
             deidentify.teach(connection, key)
-            types = dict(zip(rows.columns, map(str, rows.types), strict=True))
-            table = exportable(pin.name, rows.columns)
-            rows = connection.sql(deidentify.deidentified_sql(table, "source", types, manifest.created_at))
+            rows = deidentify.deidentified(rows, exportable(pin.name, pin.columns), manifest.created_at)
         path = folder / f"{pin.name}.parquet"
         _write(rows, path)
         found = _content(path)

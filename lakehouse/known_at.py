@@ -41,9 +41,9 @@ def as_known_at(
 ) -> "duckdb.DuckDBPyRelation":
     """The rows of silver.observation, gold.vital_sign_minute or an event table, as they were known ``at`` an instant.
 
-    With ``None`` all counts that is known. ``version`` is the Delta version of the table that is read (silver.observation for the minutes). The relation has the
-    table's columns; see :func:`lakehouse.reader.open` for what to do with it. Raises NotBitemporalError, ValueError for
-    an instant without a zone, and what the reader raises.
+    With ``None`` all counts that is known. ``version`` is the Delta version of the table that is read, which for the
+    minutes is silver.observation. The relation has the table's columns; :func:`lakehouse.reader.open` says what to do
+    with it. Raises NotBitemporalError, ValueError for an instant without a zone, and what the reader raises.
     """
     if at is not None and at.tzinfo is None:
         raise ValueError("as known at an instant: it needs its zone")
@@ -51,39 +51,39 @@ def as_known_at(
         return reader.open(data, table, version=version).filter(_by("emitted_at", at))
     if table not in (OBSERVATION, VITAL_SIGN_MINUTE):
         raise NotBitemporalError(table)
-    known = known_sql("versions", at)
     connection = reader.connection(data.spill)
     spark_functions.teach(connection)
-    connection.register("versions", reader.open_table(data, OBSERVATION, version).to_pyarrow_dataset())
-    return connection.sql(observations_sql(known) if table is OBSERVATION else minutes_sql(known))
+    versions = connection.from_arrow(reader.open_table(data, OBSERVATION, version).to_pyarrow_dataset())
+    current = known(versions, at)
+    return observations(current) if table is OBSERVATION else minutes(current)
 
 
 def _by(column: str, at: datetime | None) -> str:
     return "true" if at is None else f"{column} <= TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'"
 
 
-def known_sql(versions: str, at: datetime | None = None) -> str:
-    """SELECT: of each observation of ``versions`` (a relation) the newest version known by then; with none, the newest."""
+def known(versions: "duckdb.DuckDBPyRelation", at: datetime | None) -> "duckdb.DuckDBPyRelation":
+    """Of each observation the newest of its versions that was known by then; with None, the newest of all."""
     newest = ", ".join(f'"{name}" DESC' for name in NEWEST_FIRST)
-    return (
-        f"SELECT * FROM {versions} WHERE {_by('recorded_at', at)}"
-        f" QUALIFY row_number() OVER (PARTITION BY observation_id ORDER BY {newest}) = 1"
-    )
+    nth = f"row_number() OVER (PARTITION BY observation_id ORDER BY {newest}) AS nth"
+    return versions.filter(_by("recorded_at", at)).project(f"*, {nth}").filter("nth = 1").project("* EXCLUDE (nth)")
 
 
-def observations_sql(known: str) -> str:
-    """SELECT: the observations of which the known version was not entered in error."""
-    return f"SELECT * FROM ({known}) WHERE status <> 'entered-in-error'"
+def observations(current: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
+    """Those current versions that were not entered in error."""
+    return current.filter("status <> 'entered-in-error'")
 
 
-def minutes_sql(known: str) -> str:
-    """SELECT: the rows of gold.vital_sign_minute that known versions of observations give."""
+def minutes(current: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
+    """The rows of gold.vital_sign_minute that current versions give; for a connection that knows Spark's functions."""
     key = ", ".join(f'"{name}"' for name in minute.KEY)
     statistics = ", ".join(f'{sql} AS "{name}"' for name, sql in minute.STATISTICS.items())
     columns = ", ".join(f'"{column.name}"' for column in VITAL_SIGN_MINUTE.columns)
     return (
-        f"WITH counted AS (SELECT *, {minute.MINUTE} AS minute FROM ({known}) WHERE {minute.COUNTS}),"
-        f" placed AS (SELECT *, {minute.PLACE} AS place FROM counted),"
-        f" derived AS (SELECT {key}, {statistics} FROM placed GROUP BY ALL)"
-        f" SELECT {columns} FROM (SELECT * REPLACE ({minute.MEAN_WITHIN} AS mean) FROM derived)"
+        current.filter(minute.COUNTS)
+        .project(f"*, {minute.MINUTE} AS minute")
+        .project(f"*, {minute.PLACE} AS place")
+        .aggregate(f"{key}, {statistics}", key)
+        .project(f"* REPLACE ({minute.MEAN_WITHIN} AS mean)")
+        .project(columns)
     )

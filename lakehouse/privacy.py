@@ -16,8 +16,8 @@ COUNT = "patients"
 
 NEVER = ("bronze", "quality", "operation")
 """Layers that never leave: raw messages, and what concerns the running of the stack."""
-STAYING = ("silver.dead_letter",)
-"""Tables of other layers that never leave: what is said of records that nobody could read may be anything."""
+STAYING = ("silver.dead_letter", "silver.clinical_resource")
+"""Tables of other layers that never leave: records that nobody could read, and resources as they were sent."""
 
 
 class Privacy(StrEnum):
@@ -32,7 +32,7 @@ class Privacy(StrEnum):
     AGE = "age"
     """Years of age; above 89 they become 90."""
     BIRTH = "birth"
-    """A date of birth, shifted with the patient; NULL where it lies 90 years or more before the snapshot."""
+    """A date of birth, shifted with the patient, or its year; NULL where that is 90 years before the snapshot."""
     DROPPED = "dropped"
     """Left out: it identifies, may hold anything, or repeats what other columns say about instants and identifiers."""
 
@@ -48,6 +48,8 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         # Of alerts, and of what was told of them.
         *("sequence", "sequences", "state", "reason", "rule_id", "title", "kind", "pack", "priority", "category"),
         *("limit_value", "escalation_step", "escalations", "step", "attempts"),
+        # Of patients and their stays.
+        *("gender", "class", "type", "admit_source", "discharge_disposition", "died"),
         # Of aggregate tables.
         COUNT,
     ),
@@ -59,13 +61,16 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         *("observed_at", "received_at", "recorded_at", "stale_at", "minute", "hour"),
         *("message_received_at", "emitted_at", "decided_at", "ended_at"),
         *("opened_at", "active_at", "acknowledged_at", "changed_at"),
+        *("started_at", "deceased_on"),
     ),
     Privacy.AGE: ("age", "age_years"),
-    Privacy.BIRTH: ("birth_date",),
+    Privacy.BIRTH: ("birth_date", "birth_year"),
     Privacy.DROPPED: (
         # Coordinates, keys of the source, and a hash that is made of them.
         *("topic", "partition", "offset", "message_id", "record_id", "version"),
-        "location_bed",
+        *("location", "location_bed"),
+        # Resources as they were sent, and stays that others are part of.
+        *("resource", "part_of"),
         # Members of staff, their words, and their addresses.
         *("actor", "acknowledged_by", "note", "muted_by", "channel", "channels", "error"),
         # Lists that hold instants and identifiers; their totals and parts stand beside them.
@@ -100,7 +105,11 @@ def exportable(name: str, columns: Iterable[str]) -> Exportable:
     if not may_leave(name):
         raise PrivacyError(f"{name} never leaves the lakehouse")
     if unknown := [column for column in names if column not in PRIVACY]:
-        raise PrivacyError(f"{name} has columns that nobody has classified in lakehouse/privacy.py: {', '.join(unknown)}")
+        raise PrivacyError(
+            f"{name} has columns that nobody has classified in lakehouse/privacy.py: {', '.join(unknown)}"
+        )
     if PATIENT not in names and COUNT not in names:
-        raise PrivacyError(f"{name} has neither {PATIENT} nor, as an aggregate, {COUNT}: nothing says whom a row is about")
+        raise PrivacyError(
+            f"{name} has neither {PATIENT} nor, as an aggregate, {COUNT}: nothing says whom a row is about"
+        )
     return Exportable(name, {column: PRIVACY[column] for column in names}, PATIENT not in names)

@@ -5,7 +5,7 @@ Nothing is downloaded and nothing is written: DuckDB loads no extension and sees
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,14 @@ Named = Table | str
 class TableMissingError(LookupError):
     """A table is not in the data dir yet; the text says which command makes it."""
 
-    def __init__(self, table: Named, data: DataDir) -> None:
-        name = full_name(table)
+    def __init__(self, table: Table, data: DataDir) -> None:
         made_by = (
             f"`ward dbt build --data-dir {data.root}` makes the marts"
-            if name.startswith("mart.")
+            if table.layer == "mart"
             else f"`ward apply --data-dir {data.root}` makes the tables,"
             f" `ward up --data-dir {data.root}` makes and fills them"
         )
-        super().__init__(f"{name} is not in {data.root} yet: {made_by}")
+        super().__init__(f"{table.full_name} is not in {data.root} yet: {made_by}")
         self.table = table
 
 
@@ -50,16 +49,16 @@ class VersionMissingError(LookupError):
     """A table has no such version, or no longer keeps its files."""
 
 
-def full_name(table: Named) -> str:
-    """Layer and name, ``silver.observation``."""
-    return table if isinstance(table, str) else table.full_name
+def table_named(name: Named) -> Table:
+    """The declared table of this full name; for any other, such as a mart, a table of which only the name is known.
 
-
-def folder(data: DataDir, table: Named) -> Path:
-    """Where the table lies. Raises ValueError for a text that is no table's full name."""
-    if not re.fullmatch(r"[a-z]\w*\.[a-z]\w*", full_name(table)):
-        raise ValueError(f"{full_name(table)!r} is not the full name of a table, such as gold.vital_sign_minute")
-    return data.table_root.joinpath(*full_name(table).split("."))
+    Raises DeclarationError for a text that is no table's full name.
+    """
+    if isinstance(name, Table):
+        return name
+    layer, _, own = name.partition(".")
+    unknown = Table(layer, own, grain="as its model in dbt_project says", columns=(), key=())
+    return next((table for table in TABLES if table.full_name == name), unknown)
 
 
 def tables_there(data: DataDir) -> tuple[str, ...]:
@@ -69,7 +68,7 @@ def tables_there(data: DataDir) -> tuple[str, ...]:
 
 
 def open_table(
-    data: DataDir, table: Named, version: int | None = None, at: datetime | None = None
+    data: DataDir, name: Named, version: int | None = None, at: datetime | None = None
 ) -> "deltalake.DeltaTable":
     """The table as it is now, at a Delta version, or as it had been committed ``at`` an instant.
 
@@ -80,7 +79,8 @@ def open_table(
 
     if at is not None and (version is not None or at.tzinfo is None):
         raise ValueError("give a version, or an instant with its zone")
-    path = folder(data, table)
+    table = table_named(name)
+    path = data.table(table)
     if not deltalake.DeltaTable.is_deltatable(str(path)):
         raise TableMissingError(table, data)
     try:
@@ -93,8 +93,22 @@ def open_table(
         if version is None and at is None:
             raise
         wanted = f"version {version}" if at is None else f"{at.isoformat()}"
-        raise VersionMissingError(f"{full_name(table)} cannot be read at {wanted}: {error}") from error
+        raise VersionMissingError(f"{table.full_name} cannot be read at {wanted}: {error}") from error
+    # For an instant before the first commit there is, Delta gives that one: rows that nobody had then.
+    if at is not None and (first := committed_at(data, table, opened.version())) > at:
+        raise VersionMissingError(
+            f"{table.full_name} cannot be read at {at.isoformat()}: its log begins at {first.isoformat()}"
+        )
     return opened
+
+
+def committed_at(data: DataDir, table: Table, version: int) -> datetime:
+    """When a version that there is was committed: as in Delta, the time of its file in the log.
+
+    deltalake's ``history`` does not serve: of a table that was opened at a version, it tells the newest commits.
+    """
+    entries = (data.table(table) / "_delta_log").glob(f"{version:020}.*")
+    return datetime.fromtimestamp(min(entry.stat().st_mtime for entry in entries), UTC)
 
 
 def open(  # noqa: A001 - always read as reader.open
@@ -102,8 +116,9 @@ def open(  # noqa: A001 - always read as reader.open
 ) -> "duckdb.DuckDBPyRelation":
     """Any table as a DuckDB relation: now, at a Delta version, or as it had been committed ``at`` an instant.
 
-    A relation reads nothing before it is asked: ``.filter("code = '8867-4'")``, then ``.to_arrow_table()``, ``.df()`` for
-    pandas, or ``.to_arrow_reader()`` for more rows than fit in memory. Instants are UTC. Raises as :func:`open_table`.
+    A relation reads nothing before it is asked: ``.filter("code = '8867-4'")``, then ``.to_arrow_table()``, ``.df()``
+    for pandas, or ``.to_arrow_reader()`` for more rows than fit in memory. Instants are UTC. Raises as
+    :func:`open_table`.
     """
     opened = open_table(data, table, version, at)
     return connection().from_arrow(opened.to_pyarrow_dataset())

@@ -1,9 +1,9 @@
 """Snapshots: tables as they stood, kept for good, with a manifest that says what they contained.
 
-A snapshot is a folder under ``snapshots``, laid out as a data dir: every reader and ``ward dbt`` take it as one. Its
-tables hold the files of the pinned Delta version as hard links, with the part of the log that leads to it under the same
-version number. So they cost no space while the tables hold the same files, and neither VACUUM, nor a clean-up of old log
-entries, nor a rewrite of the tables takes anything from them.
+A snapshot is a folder under ``snapshots``, laid out as a data dir: every reader takes it as one. Its tables hold the
+files of the pinned Delta version as hard links, with the part of the log that leads to it, under the same number.
+So they cost no space while the tables hold the same files, and neither VACUUM, nor a clean-up of old log entries, nor a
+rewrite of the tables takes anything from them.
 """
 
 import json
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from lakehouse import digest, reader
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
+from lakehouse.table import Table
 from lakehouse.tables import OBSERVATION, VITAL_SIGN_MINUTE
 
 if TYPE_CHECKING:
@@ -135,11 +136,11 @@ def create(
     if not names:
         raise SnapshotError(f"nothing to pin: {data.root} has no tables")
     # All are opened before the first is linked, so that they stand for one moment.
-    opened = {name: reader.open_table(data, name) for name in names}
+    opened = {table: reader.open_table(data, table) for table in map(reader.table_named, names)}
     with appearing(place.root) as folder:
         scratch = DataDir(folder)
         for table, at in opened.items():
-            link(at, reader.folder(data, table), reader.folder(scratch, table))
+            link(at, data.table(table), scratch.table(table))
         pins = tuple(_pin(scratch, table, at) for table, at in opened.items())
         if found := _not_derived(scratch, {pin.name: pin for pin in pins}):
             raise UnsettledError(f"{found.table}: {found.what}; is a batch being written? Try again in some seconds")
@@ -189,13 +190,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _pin(place: DataDir, name: str, table: "deltalake.DeltaTable") -> Pin:
-    found = digest.content(reader.open(place, name))
-    return Pin(name, table.version(), _committed_at(table), _columns(table), found.rows, found.digest)
-
-
-def _committed_at(table: "deltalake.DeltaTable") -> datetime:
-    return datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, UTC)
+def _pin(place: DataDir, table: Table, at: "deltalake.DeltaTable") -> Pin:
+    found = digest.content(reader.open(place, table))
+    committed_at = reader.committed_at(place, table, at.version())
+    return Pin(table.full_name, at.version(), committed_at, _columns(at), found.rows, found.digest)
 
 
 def _columns(table: "deltalake.DeltaTable") -> dict[str, str]:

@@ -36,9 +36,11 @@ _P1, _P2, _P3, _P4, _P5 = (
 
 def teach(connection: "duckdb.DuckDBPyConnection") -> None:
     """Add try_sum, unix_micros, shiftleft, and xxhash64 of 16 bytes."""
+    from duckdb.func import ARROW
+
     for macro in _MACROS:
         connection.execute(macro)
-    connection.create_function("xxhash64", _xxhash64, ["BLOB"], "BIGINT", type="arrow")
+    connection.create_function("xxhash64", _xxhash64, ["BLOB"], "BIGINT", type=ARROW)
 
 
 def xxhash64(words: "NDArray[np.uint64]") -> "NDArray[np.int64]":

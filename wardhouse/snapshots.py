@@ -69,7 +69,9 @@ def rebuilt(data: DataDir, manifest: Manifest, memory: str) -> tuple[Difference,
     place = place_of(data, manifest.name)
     pins = {pin.name: pin for pin in manifest.tables}
     if missing := [table.full_name for table in dbt.SOURCES if table.full_name not in pins]:
-        raise Failure(f"snapshot {manifest.name} lacks {', '.join(missing)}: marts are built from all of silver and gold")
+        raise Failure(
+            f"snapshot {manifest.name} lacks {', '.join(missing)}: marts are built from all of silver and gold"
+        )
     data.root.joinpath("scratch").mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="rebuild-", dir=data.root / "scratch") as folder:
         scratch = DataDir(Path(folder))
@@ -79,7 +81,9 @@ def rebuilt(data: DataDir, manifest: Manifest, memory: str) -> tuple[Difference,
         found = {name: digest.content(reader.open(scratch, name)) for name in reader.tables_there(scratch)}
     marts = (pin for pin in manifest.tables if pin.name.startswith("mart."))
     return tuple(
-        Difference(mart.name, "built anew from the pinned silver and gold, it has other rows: it was older than they are")
+        Difference(
+            mart.name, "built anew from the pinned silver and gold, it has other rows: it was older than they are"
+        )
         for mart in marts
         if mart.name not in found or found[mart.name].digest != mart.digest
     )

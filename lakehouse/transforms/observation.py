@@ -147,7 +147,7 @@ def quarantined(rows: "DataFrame") -> "DataFrame":
 
 
 NEWEST_FIRST = ("recorded_at", "topic", "partition", "offset", "version")
-"""How the versions of one observation order, the newest first: by when they became known, then by where bronze has them."""
+"""How the versions of one observation order: by when they became known, then by where bronze has them."""
 
 
 def current_versions(rows: "DataFrame") -> "DataFrame":

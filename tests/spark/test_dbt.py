@@ -110,9 +110,8 @@ def test_the_macro_as_known_at_gives_what_the_reader_gives(spark, project, capsy
             observation(3, "2026-03-01T12:30:00", 50.0, version=b"w" * 16, offset=9),
         ],
     )
-    question = (
-        "select message_id, value from {{ as_known_at(source('silver', 'observation'), \"timestamp '%s'\") }} order by 1"
-    )
+    known = "{{ as_known_at(source('silver', 'observation'), \"timestamp '%s'\") }}"
+    question = f"select message_id, value from {known} order by 1"
     asked = ["show", "--quiet", "--output", "json", "--inline"]
     for at, rows in (("12:59", [("m1", 80.0), ("m2", 100.0), ("m3", 50.0)]), ("13:00", [("m1", 90.0), ("m3", 50.0)])):
         instant = f"2026-03-01T{at}:00Z"
@@ -122,5 +121,5 @@ def test_the_macro_as_known_at_gives_what_the_reader_gives(spark, project, capsy
 
         shown = json.loads(capsys.readouterr().out)["show"]
         assert [(row["message_id"], row["value"]) for row in shown] == rows
-        known = as_known_at(project, OBSERVATION, datetime.fromisoformat(instant))
-        assert known.project("message_id, value").order("message_id").fetchall() == rows
+        read = as_known_at(project, OBSERVATION, datetime.fromisoformat(instant))
+        assert read.project("message_id, value").order("message_id").fetchall() == rows

@@ -1,15 +1,17 @@
 """What was known at an instant: versions, withdrawals, minutes; and that nothing recorded later changes it."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakehouse import reader, spark_functions
+from lakehouse import known_at, reader, spark_functions
 from lakehouse.datadir import DataDir
-from lakehouse.known_at import NotBitemporalError, as_known_at, known_sql, minutes_sql, observations_sql
+from lakehouse.known_at import NotBitemporalError, as_known_at
 from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append, arrow
 from tests.fixtures.observations import NOON, known, observation
@@ -44,7 +46,9 @@ def test_a_correction_counts_from_when_it_was_recorded_and_a_withdrawal_takes_it
 
 
 def test_versions_recorded_at_one_instant_order_by_where_bronze_has_them(data: DataDir) -> None:
-    append(data, OBSERVATION, observation("a", 0, 80.0, version=b"w" * 16, offset=10), observation("a", 0, 70.0, offset=9))
+    append(
+        data, OBSERVATION, observation("a", 0, 80.0, version=b"w" * 16, offset=10), observation("a", 0, 70.0, offset=9)
+    )
 
     assert values(data, known(0)) == [("a", 80.0)]
 
@@ -62,13 +66,18 @@ def test_a_table_that_does_not_say_when_it_became_known_and_an_instant_without_a
         as_known_at(data, OBSERVATION, datetime(2026, 3, 1))  # noqa: DTZ001
 
 
-def features(rows: list[dict[str, Any]], at: datetime) -> list[list[Any]]:
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with reader.connection() as opened:
+        spark_functions.teach(opened)
+        yield opened
+
+
+def features(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], at: datetime) -> list[list[Any]]:
     """Observations and minutes that these versions give at an instant."""
-    with reader.connection() as connection:
-        spark_functions.teach(connection)
-        connection.register("versions", arrow(OBSERVATION, *rows))
-        of = known_sql("versions", at)
-        return [sorted(connection.sql(sql).fetchall(), key=repr) for sql in (observations_sql(of), minutes_sql(of))]
+    current = known_at.known(connection.from_arrow(arrow(OBSERVATION, *rows)), at)
+    found = (known_at.observations(current), known_at.minutes(current))
+    return [sorted(relation.fetchall(), key=repr) for relation in found]
 
 
 versions = st.builds(
@@ -91,10 +100,13 @@ versions = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(versions, max_size=25, unique_by=lambda row: row["offset"]), after=st.integers(-1, 500))
-def test_no_feature_at_an_instant_changes_when_later_rows_are_added(rows: list[dict[str, Any]], after: int) -> None:
+def test_no_feature_at_an_instant_changes_when_later_rows_are_added(
+    connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], after: int
+) -> None:
     at = known(after)
+    by_then = [row for row in rows if row["recorded_at"] <= at]
 
-    assert features(rows, at) == features([row for row in rows if row["recorded_at"] <= at], at)
+    assert features(connection, rows, at) == features(connection, by_then, at)
 
 
 def test_no_feature_at_an_instant_changes_when_later_rows_land_in_delta(data: DataDir) -> None:
@@ -108,7 +120,10 @@ def test_no_feature_at_an_instant_changes_when_later_rows_land_in_delta(data: Da
         # Late values of a minute that is long over, corrections and withdrawals of what was known.
         *(observation(f"late{n}", n, 200.0, **later) for n in range(0, 120, 7)),
         *(observation(f"o{n}", n, 1.0, version=b"w" * 16, **later) for n in range(0, 120, 5)),
-        *(observation(f"o{n}", n, 1.0, version=b"x" * 16, status="entered-in-error", **later) for n in range(0, 120, 3)),
+        *(
+            observation(f"o{n}", n, 1.0, version=b"x" * 16, status="entered-in-error", **later)
+            for n in range(0, 120, 3)
+        ),
     )
 
     after = [sorted(as_known_at(data, table, cut).fetchall()) for table in (OBSERVATION, VITAL_SIGN_MINUTE)]

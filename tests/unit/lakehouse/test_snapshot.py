@@ -95,7 +95,9 @@ def test_it_costs_no_space_while_the_tables_hold_the_same_files(filled: DataDir)
     assert [path.stat().st_nlink for path in ours] == [2]
 
 
-def test_equal_contents_have_equal_digests_whatever_their_files_and_versions_are(filled: DataDir, tmp_path: Path) -> None:
+def test_equal_contents_have_equal_digests_whatever_their_files_and_versions_are(
+    filled: DataDir, tmp_path: Path
+) -> None:
     other = DataDir(tmp_path / "other")
     observe(other, "a", "b")
     derive(other)
@@ -163,7 +165,9 @@ def test_snapshots_are_listed_and_tell_which_versions_they_pin(filled: DataDir) 
     assert oldest == versions["silver.observation"][0] <= datetime.now(UTC)
 
 
-def test_names_that_are_taken_or_no_names_and_tables_that_are_not_there_are_errors(filled: DataDir, tmp_path: Path) -> None:
+def test_names_that_are_taken_or_no_names_and_tables_that_are_not_there_are_errors(
+    filled: DataDir, tmp_path: Path
+) -> None:
     snapshot(filled)
 
     with pytest.raises(SnapshotError, match="there is a snapshot paper already"):
@@ -182,7 +186,6 @@ def test_a_citation_names_content_and_maker(filled: DataDir) -> None:
     manifest = snapshot(filled)
 
     assert manifest.citation["plain"] == (
-        f"Wardhouse snapshot paper, 2026-03-02: 2 Delta tables, 3 rows, SHA-256 {manifest.digest}."
-        " Made by Wardhouse 1."
+        f"Wardhouse snapshot paper, 2026-03-02: 2 Delta tables, 3 rows, SHA-256 {manifest.digest}. Made by Wardhouse 1."
     )
     assert manifest.citation["bibtex"].startswith("@misc{wardhouse_paper,\n  title = {Wardhouse snapshot paper},\n")
