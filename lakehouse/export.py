@@ -1,6 +1,7 @@
 """Tables of a snapshot as Parquet files with a manifest, as they are or de-identified, to hand to somebody else."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ class ExportedTable:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written. ``not_exported`` has the snapshot's tables that never leave."""
+    """What was written. ``not_exported`` has the tables that never leave."""
 
     snapshot: str
     snapshot_digest: str
@@ -43,15 +44,18 @@ class Export:
     not_exported: tuple[str, ...]
 
 
-def export(data: DataDir, manifest: Manifest, to: Path, key: Key | None = None) -> Export:
-    """Write the snapshot's tables and ``manifest.json`` to a folder that appears as a whole; with a key, de-identified.
+def export(data: DataDir, manifest: Manifest, to: Path, key: Key | None = None, tables: Collection[str] = ()) -> Export:
+    """Write the snapshot's tables, or only these, and ``manifest.json`` to a folder that appears as a whole.
 
-    Raises SnapshotError where the folder holds something, PrivacyError, before anything is written, for a table that
-    must not leave, and what the reader raises.
+    With a key, de-identified. Raises SnapshotError where the folder holds something or a table is not pinned,
+    PrivacyError, before anything is written, for a table that must not leave, and what the reader raises.
     """
     if to.exists() and any(to.iterdir()):
         raise SnapshotError(f"{to} is not empty: give a new folder")
-    leaving = [pin for pin in manifest.tables if may_leave(pin.name)]
+    if missing := set(tables) - {pin.name for pin in manifest.tables}:
+        raise SnapshotError(f"snapshot {manifest.name} does not pin {', '.join(sorted(missing))}")
+    wanted = [pin for pin in manifest.tables if not tables or pin.name in tables]
+    leaving = [pin for pin in wanted if may_leave(pin.name)]
     if key is not None:
         for pin in leaving:
             exportable(pin.name, pin.columns)
@@ -62,7 +66,7 @@ def export(data: DataDir, manifest: Manifest, to: Path, key: Key | None = None) 
             deidentified=key is not None,
             algorithm=digest.ALGORITHM,
             tables=tuple(_export(data, manifest, pin, scratch, key) for pin in leaving),
-            not_exported=tuple(pin.name for pin in manifest.tables if pin not in leaving),
+            not_exported=tuple(pin.name for pin in wanted if pin not in leaving),
         )
         (scratch / "manifest.json").write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
     return made

@@ -145,6 +145,9 @@ def export(
     key_file: Annotated[
         Path | None, typer.Option("--key-file", help="The secret of --deidentify, 32 bytes or more; never written.")
     ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="Only this table of the snapshot; repeat for more.")
+    ] = None,
     path: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Write a snapshot's silver, gold and marts as Parquet. Without --deidentify the rows still name their patients."""
@@ -161,9 +164,9 @@ def export(
         if key_file is not None:
             exports.check_key_place(key_file, data, to)
         key = None if key_file is None else read_key(key_file)
-        made = exports.export(data, load(data, name), to.resolve(), key)
-    for table in made.tables:
-        left_out = f", {table.left_out:,} small cells left out" if table.left_out else ""
-        typer.echo(f"{table.file:<40} {table.rows:>15,} rows{left_out}")
+        made = exports.export(data, load(data, name), to.resolve(), key, table or [])
+    for file in made.tables:
+        left_out = f", {file.left_out:,} small cells left out" if file.left_out else ""
+        typer.echo(f"{file.file:<40} {file.rows:>15,} rows{left_out}")
     for table_name in made.not_exported:
         typer.echo(f"{table_name:<40} never leaves")
