@@ -10,7 +10,7 @@ from lakehouse import deidentify, digest, reader
 from lakehouse.datadir import DataDir
 from lakehouse.deidentify import Key, KeyFileError
 from lakehouse.digest import Content
-from lakehouse.privacy import PRIVACY, exportable, may_leave
+from lakehouse.privacy import Privacy, exportable, may_leave
 from lakehouse.snapshot import Manifest, Pin, SnapshotError, appearing, place_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ExportedTable:
     rows: int
     digest: str
     left_out: int
-    columns: dict[str, str]
+    columns: dict[str, Privacy]
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,15 @@ def _export(data: DataDir, manifest: Manifest, pin: Pin, folder: Path, key: Key 
     place = place_of(data, manifest.name)
     with reader.connection(data.spill) as connection:
         rows = connection.from_arrow(reader.open_table(place, pin.name, pin.version).to_pyarrow_dataset())
+        fates = dict.fromkeys(pin.columns, Privacy.KEPT)
         if key is not None:
+            table = exportable(pin.name, pin.columns)
+            fates = dict(table.columns)
             deidentify.teach(connection, key)
-            rows = deidentify.deidentified(rows, exportable(pin.name, pin.columns), manifest.created_at)
+            rows = deidentify.deidentified(rows, table, manifest.created_at)
         path = folder / f"{pin.name}.parquet"
         _write(rows, path)
         found = _content(path)
-    fates = {column: "kept" if key is None else PRIVACY[column].value for column in pin.columns}
     return ExportedTable(pin.name, path.name, found.rows, found.digest, pin.rows - found.rows, fates)
 
 

@@ -1,6 +1,6 @@
 """What each column says about a person, and which tables may leave the lakehouse: the one place that says so.
 
-A column is classified by its name, whatever table it is in: one name means one thing everywhere. A column that is not
+A column is classified by its name, which means one thing in nearly every table. A column that is not
 named here, and a table that neither has a patient nor counts patients, are not exported at all: nothing new leaks by
 default.
 """
@@ -28,7 +28,7 @@ class Privacy(StrEnum):
     PSEUDONYM = "pseudonym"
     """Replaced by a keyed pseudonym; equal values stay equal, in every table."""
     SHIFTED = "shifted"
-    """An instant or a date, moved by the patient's own whole days."""
+    """An instant or a date of the patient's own course, moved by the patient's own whole days."""
     AGE = "age"
     """Years of age; above 89 they become 90."""
     BIRTH = "birth"
@@ -58,14 +58,16 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         *("alert_id", "alert_ids", "notification_id", "digest_id"),
     ),
     Privacy.SHIFTED: (
-        *("observed_at", "received_at", "recorded_at", "stale_at", "minute", "hour"),
-        *("message_received_at", "emitted_at", "decided_at", "ended_at"),
-        *("opened_at", "active_at", "acknowledged_at", "changed_at"),
-        *("started_at", "deceased_on"),
+        *("observed_at", "recorded_at", "stale_at", "minute", "hour", "opened_at"),
+        *("started_at", "silver.encounter.ended_at", "deceased_on"),
     ),
     Privacy.AGE: ("age", "age_years"),
     Privacy.BIRTH: ("birth_date", "birth_year"),
     Privacy.DROPPED: (
+        # By the clock of the stack, which all patients share: a file of history arrives in one minute, and that minute,
+        # moved with each patient, would tell by how many days each was moved.
+        *("received_at", "message_received_at", "emitted_at", "decided_at"),
+        *("active_at", "acknowledged_at", "ended_at", "changed_at", "silver.patient.recorded_at"),
         # Coordinates, keys of the source, and a hash that is made of them.
         *("topic", "partition", "offset", "message_id", "record_id", "version"),
         *("location", "location_bed"),
@@ -78,7 +80,7 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
     ),
 }
 PRIVACY: Mapping[str, Privacy] = {name: privacy for privacy, names in _COLUMNS.items() for name in names}
-"""What each column is, by its name."""
+"""What each column is, by its name; where one table means something else by it, by its full name."""
 
 
 class PrivacyError(ValueError):
@@ -101,15 +103,16 @@ def may_leave(name: str) -> bool:
 
 def exportable(name: str, columns: Iterable[str]) -> Exportable:
     """How a table of these columns leaves, de-identified. Raises PrivacyError where it must not."""
-    names = tuple(columns)
+    found = {column: PRIVACY.get(f"{name}.{column}", PRIVACY.get(column)) for column in columns}
+    known = {column: privacy for column, privacy in found.items() if privacy is not None}
     if not may_leave(name):
         raise PrivacyError(f"{name} never leaves the lakehouse")
-    if unknown := [column for column in names if column not in PRIVACY]:
+    if unknown := [column for column in found if column not in known]:
         raise PrivacyError(
             f"{name} has columns that nobody has classified in lakehouse/privacy.py: {', '.join(unknown)}"
         )
-    if PATIENT not in names and COUNT not in names:
+    if PATIENT not in found and COUNT not in found:
         raise PrivacyError(
             f"{name} has neither {PATIENT} nor, as an aggregate, {COUNT}: nothing says whom a row is about"
         )
-    return Exportable(name, {column: PRIVACY[column] for column in names}, PATIENT not in names)
+    return Exportable(name, known, PATIENT not in found)

@@ -131,6 +131,8 @@ def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
     roomy = {} if spill is None else {"temp_directory": str(spill), "memory_limit": "1GB"}
     opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
     opened.execute("SET TimeZone = 'UTC'")
+    # It would draw one across what a command prints.
+    opened.execute("SET enable_progress_bar = false")
     return opened
 
 

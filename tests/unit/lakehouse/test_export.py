@@ -74,7 +74,7 @@ def test_a_patient_has_one_pseudonym_and_one_shift_in_every_table(filled: DataDi
     assert {(row["patient_id"], row["minute"]) for row in of_minutes} == expected
     assert {(row["patient_id"], row["observed_at"]) for row in of_values if row["value"] == 60.0} == expected
     assert sorted(row["mean"] for row in of_minutes) == [61.0, 61.0, 61.0]
-    assert all(row["received_at"] == row["observed_at"] for row in of_values), "what happened together stays together"
+    assert all(row["recorded_at"] == row["observed_at"] for row in of_values), "what happened together stays together"
 
 
 def test_nothing_of_an_identifier_the_key_or_a_true_date_is_in_any_byte_that_is_written(
@@ -105,6 +105,14 @@ def test_the_order_of_rows_does_not_tell_who_was_measured_when(filled: DataDir, 
 
     found = [(row["patient_id"], row["observed_at"]) for row in rows(to, "silver.observation")]
     assert found == sorted(found)
+
+
+def test_an_instant_that_patients_share_does_not_tell_how_far_each_was_moved(filled: DataDir, tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    exported(filled, to)
+
+    # All three were received at one instant: moved with each patient, it would tell the difference of their shifts.
+    assert "received_at" not in rows(to, "silver.observation")[0]
 
 
 def test_the_manifest_says_what_became_of_each_column(filled: DataDir, tmp_path: Path) -> None:

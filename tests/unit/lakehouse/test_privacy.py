@@ -39,6 +39,14 @@ def test_what_a_type_gives_away_is_never_kept(table: Table) -> None:
             assert PRIVACY[column.name] is not Privacy.KEPT, column.name
 
 
+def test_what_the_clock_of_the_stack_says_is_left_out() -> None:
+    # It is one for all patients. What a table of patients means by the same name may be the patient's own.
+    for column in ("received_at", "message_received_at", "emitted_at", "decided_at", "ended_at", "changed_at"):
+        assert PRIVACY[column] is Privacy.DROPPED, column
+    stay = exportable("silver.encounter", ["patient_id", "started_at", "ended_at", "received_at"])
+    assert [*stay.columns.values()] == [Privacy.PSEUDONYM, Privacy.SHIFTED, Privacy.SHIFTED, Privacy.DROPPED]
+
+
 def test_raw_messages_and_what_nobody_could_read_never_leave() -> None:
     staying = {table.full_name for table in TABLES if not may_leave(table.full_name)}
 

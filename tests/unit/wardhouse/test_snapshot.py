@@ -15,7 +15,7 @@ from tests.fixtures.observations import observation
 from wardhouse import __version__
 from wardhouse.cli import app
 from wardhouse.commands import snapshot as command
-from wardhouse.snapshots import configuration, files_hash, software
+from wardhouse.snapshots import configuration, files_hash
 
 
 @pytest.fixture
