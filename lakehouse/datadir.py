@@ -64,6 +64,16 @@ class DataDir:
         """What running components say of themselves: process ids, addresses, progress."""
         return self.root / "run"
 
+    @property
+    def spill(self) -> Path:
+        """Where a reader puts what does not fit in memory, for as long as it reads."""
+        return self.root / "run" / "duckdb"
+
+    @property
+    def snapshots(self) -> Path:
+        """Parent of every snapshot; each is laid out as a data dir of its own."""
+        return self.root / "snapshots"
+
     def progress(self, name: str) -> Path:
         """Progress of one flow or component, JSON lines, newest last."""
         return self.root / "progress" / f"{name}.jsonl"

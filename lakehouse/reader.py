@@ -5,6 +5,8 @@ Nothing is downloaded and nothing is written: DuckDB loads no extension and sees
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.datadir import DataDir
@@ -25,14 +27,21 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+Named = Table | str
+"""A declared table, or a table by its full name: ``mart.vital_sign_hourly`` is declared by its dbt model alone."""
+
+
 class TableMissingError(LookupError):
-    """A declared table is not in the data dir yet; the text says which command makes it."""
+    """A table is not in the data dir yet; the text says which command makes it."""
 
     def __init__(self, table: Table, data: DataDir) -> None:
-        super().__init__(
-            f"{table.full_name} is not in {data.root} yet: `ward apply --data-dir {data.root}` makes the tables,"
+        made_by = (
+            f"`ward dbt build --data-dir {data.root}` makes the marts"
+            if table.layer == "mart"
+            else f"`ward apply --data-dir {data.root}` makes the tables,"
             f" `ward up --data-dir {data.root}` makes and fills them"
         )
+        super().__init__(f"{table.full_name} is not in {data.root} yet: {made_by}")
         self.table = table
 
 
@@ -40,22 +49,91 @@ class VersionMissingError(LookupError):
     """A table has no such version, or no longer keeps its files."""
 
 
-def open_table(data: DataDir, table: Table, version: int | None = None) -> "deltalake.DeltaTable":
-    """The declared table as it is now, or as it was at a version. Raises TableMissingError and VersionMissingError."""
+def table_named(name: Named) -> Table:
+    """The declared table of this full name; for any other, such as a mart, a table of which only the name is known.
+
+    Raises DeclarationError for a text that is no table's full name.
+    """
+    if isinstance(name, Table):
+        return name
+    layer, _, own = name.partition(".")
+    unknown = Table(layer, own, grain="as its model in dbt_project says", columns=(), key=())
+    return next((table for table in TABLES if table.full_name == name), unknown)
+
+
+def tables_there(data: DataDir) -> tuple[str, ...]:
+    """Full names of the tables that the data dir has, marts included, in order."""
+    logs = data.table_root.glob("*/*/_delta_log")
+    return tuple(sorted(f"{log.parts[-3]}.{log.parts[-2]}" for log in logs))
+
+
+def open_table(
+    data: DataDir, name: Named, version: int | None = None, at: datetime | None = None
+) -> "deltalake.DeltaTable":
+    """The table as it is now, at a Delta version, or as it had been committed ``at`` an instant.
+
+    Raises TableMissingError and VersionMissingError, and ValueError for an instant without a zone or beside a version.
+    """
     import deltalake
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
+    if at is not None and (version is not None or at.tzinfo is None):
+        raise ValueError("give a version, or an instant with its zone")
+    table = table_named(name)
     path = data.table(table)
     if not deltalake.DeltaTable.is_deltatable(str(path)):
         raise TableMissingError(table, data)
     try:
-        return deltalake.DeltaTable(path, version=version)
+        opened = deltalake.DeltaTable(path, version=version)
+        if at is not None:
+            opened.load_as_version(at)
     except TableNotFoundError as error:
         raise TableMissingError(table, data) from error
     except DeltaError as error:
-        if version is None:
+        if version is None and at is None:
             raise
-        raise VersionMissingError(f"{table.full_name} cannot be read at version {version}: {error}") from error
+        wanted = f"version {version}" if at is None else f"{at.isoformat()}"
+        raise VersionMissingError(f"{table.full_name} cannot be read at {wanted}: {error}") from error
+    # For an instant before the first commit there is, Delta gives that one: rows that nobody had then.
+    if at is not None and (first := committed_at(data, table, opened.version())) > at:
+        raise VersionMissingError(
+            f"{table.full_name} cannot be read at {at.isoformat()}: its log begins at {first.isoformat()}"
+        )
+    return opened
+
+
+def committed_at(data: DataDir, table: Table, version: int) -> datetime:
+    """When a version that there is was committed: as in Delta, the time of its file in the log.
+
+    deltalake's ``history`` does not serve: of a table that was opened at a version, it tells the newest commits.
+    """
+    entries = (data.table(table) / "_delta_log").glob(f"{version:020}.*")
+    return datetime.fromtimestamp(min(entry.stat().st_mtime for entry in entries), UTC)
+
+
+def open(  # noqa: A001 - always read as reader.open
+    data: DataDir, table: Named, *, version: int | None = None, at: datetime | None = None
+) -> "duckdb.DuckDBPyRelation":
+    """Any table as a DuckDB relation: now, at a Delta version, or as it had been committed ``at`` an instant.
+
+    A relation reads nothing before it is asked: ``.filter("code = '8867-4'")``, then ``.to_arrow_table()``, ``.df()``
+    for pandas, or ``.to_arrow_reader()`` for more rows than fit in memory. Instants are UTC. Raises as
+    :func:`open_table`.
+    """
+    opened = open_table(data, table, version, at)
+    return connection().from_arrow(opened.to_pyarrow_dataset())
+
+
+def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
+    """An in-memory DuckDB that sees no file. What does not fit into a gigabyte goes to ``spill``, where it is given."""
+    import duckdb
+
+    roomy = {} if spill is None else {"temp_directory": str(spill), "memory_limit": "1GB"}
+    opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
+    opened.execute("SET TimeZone = 'UTC'")
+    # It would draw one across what a command prints.
+    opened.execute("SET enable_progress_bar = false")
+    return opened
 
 
 def tables_in(sql: str) -> tuple[Table, ...]:
@@ -70,22 +148,19 @@ def connect(data: DataDir, tables: Iterable[Table]) -> "duckdb.DuckDBPyConnectio
     A view reads nothing until it is queried; columns and conditions are pushed down to the files, so that those whose
     statistics rule them out stay closed. Instants are UTC.
     """
-    import duckdb
-
     # Opened before there is a connection: a table that is missing must not leave one behind.
     opened = [(table, open_table(data, table).to_pyarrow_dataset()) for table in tables]
-    connection = duckdb.connect(":memory:", config=_DUCKDB)
+    database = connection()
     try:
-        connection.execute("SET TimeZone = 'UTC'")
         for table, dataset in opened:
             arrow_name = f"{table.layer}__{table.name}"
-            connection.register(arrow_name, dataset)
-            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
-            connection.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"')
+            database.register(arrow_name, dataset)
+            database.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
+            database.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"')
     except BaseException:
-        connection.close()
+        database.close()
         raise
-    return connection
+    return database
 
 
 def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None) -> "pa.Table":
@@ -93,5 +168,5 @@ def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None) -> "
 
     Only the tables that it names are opened, each at its newest version. Raises TableMissingError.
     """
-    with connect(data, tables_in(sql)) as connection:
-        return connection.sql(sql, params=dict(params or {})).to_arrow_table()
+    with connect(data, tables_in(sql)) as database:
+        return database.sql(sql, params=dict(params or {})).to_arrow_table()

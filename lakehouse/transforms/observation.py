@@ -146,6 +146,10 @@ def quarantined(rows: "DataFrame") -> "DataFrame":
     return bad.drop("dead_letter_reason", "dead_letter_detail")
 
 
+NEWEST_FIRST = ("recorded_at", "topic", "partition", "offset", "version")
+"""How the versions of one observation order: by when they became known, then by where bronze has them."""
+
+
 def current_versions(rows: "DataFrame") -> "DataFrame":
     """The newest version of each observation, by recorded_at and then by where bronze has it.
 
@@ -154,7 +158,7 @@ def current_versions(rows: "DataFrame") -> "DataFrame":
     from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812
 
-    newest = [F.col(name).desc() for name in ("recorded_at", "topic", "partition", "offset", "version")]
+    newest = [F.col(name).desc() for name in NEWEST_FIRST]
     nth = F.row_number().over(Window.partitionBy("observation_id").orderBy(*newest))
     marked = rows.withColumn("hash", F.xxhash64("observation_id"))
     shared = F.broadcast(marked.groupBy("hash").count().where("count > 1").select("hash"))

@@ -18,7 +18,15 @@ NEEDS = (
 )  # fmt: skip
 """Columns of silver.observation that the statistics are made of: reading no others is most of the speed."""
 
-_PLACE = (
+# One declaration for Spark, which writes gold, and for DuckDB, which derives it as it was known at some instant
+# (lakehouse/known_at.py): SQL that both take. What DuckDB has not is taught to it by lakehouse/spark_functions.py.
+
+COUNTS = "value IS NOT NULL AND status <> 'entered-in-error'"
+"""Whether a current version counts."""
+
+MINUTE = "date_trunc('minute', observed_at)"
+
+PLACE = (
     "shiftleft(unix_micros(observed_at) - unix_micros(minute), 37)"
     " | (xxhash64(observation_id) & CAST(137438953471 AS BIGINT))"
 )
@@ -27,10 +35,24 @@ the observation's hash, so that of two values at one instant the same one is fir
 
 _MEAN = (
     "coalesce(CASE WHEN max(abs(value)) < 1e9"
-    " THEN CAST(try_sum(floor(value * 1e6 + 0.5)) AS DOUBLE) / 1e6 / count(*) END, avg(value))"
+    " THEN CAST(try_sum(try_cast(floor(value * 1e6 + 0.5) AS BIGINT)) AS DOUBLE) / 1e6 / count(*) END, avg(value))"
 )
 """The mean from millionths, which add up exactly: doubles added in another order give another last digit. No signal
-with an upper bound comes near the fallback. A value of any size passes through floor and try_sum without an error."""
+with an upper bound comes near the fallback. A value of any size passes through without an error."""
+
+STATISTICS = {
+    "unit": "min(unit)",
+    "count": "count(*)",
+    "min": "min(value)",
+    "mean": _MEAN,
+    "max": "max(value)",
+    "first": "min_by(value, place)",
+    "last": "max_by(value, place)",
+}
+"""The statistics of a key's values, each value with its ``place``."""
+
+MEAN_WITHIN = "least(greatest(mean, min), max)"
+"""The mean of a row of statistics: a quotient of doubles may leave [min, max] by one unit in the last place."""
 
 
 def vital_sign_minute(observations: "DataFrame") -> "DataFrame":
@@ -39,19 +61,10 @@ def vital_sign_minute(observations: "DataFrame") -> "DataFrame":
 
     current = current_versions(observations.select(*NEEDS))
     return (
-        current.where("value IS NOT NULL AND status <> 'entered-in-error'")
-        .withColumn("minute", F.date_trunc("minute", "observed_at"))
-        .withColumn("place", F.expr(_PLACE))
+        current.where(COUNTS)
+        .withColumn("minute", F.expr(MINUTE))
+        .withColumn("place", F.expr(PLACE))
         .groupBy(*KEY)
-        .agg(
-            F.min("unit").alias("unit"),
-            F.count("*").alias("count"),
-            F.min("value").alias("min"),
-            F.expr(_MEAN).alias("mean"),
-            F.max("value").alias("max"),
-            F.min_by("value", "place").alias("first"),
-            F.max_by("value", "place").alias("last"),
-        )
-        # A quotient of doubles may leave [min, max] by one unit in the last place.
-        .withColumn("mean", F.least(F.greatest("mean", "min"), "max"))
+        .agg(*(F.expr(sql).alias(name) for name, sql in STATISTICS.items()))
+        .withColumn("mean", F.expr(MEAN_WITHIN))
     )

@@ -1,10 +1,12 @@
 """The dbt project over real Delta tables: as `ward dbt` runs it, in the session of the tests."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from lakehouse import delta
+from lakehouse.known_at import as_known_at
 from lakehouse.render import schema
 from lakehouse.tables import OBSERVATION
 from wardhouse.commands import dbt
@@ -92,3 +94,32 @@ def test_a_failing_data_test_and_an_unknown_command_have_dbts_exit_codes(spark, 
 
     assert dbt.invoke(["build", "--exclude", "test_type:unit"]) == 1
     assert dbt.invoke(["bild"]) == 2
+
+
+def test_the_macro_as_known_at_gives_what_the_reader_gives(spark, project, capsys):
+    later = {"version": b"w" * 16, "recorded_at": datetime(2026, 3, 1, 13, tzinfo=UTC)}
+    write(
+        spark,
+        project,
+        [
+            observation(1, "2026-03-01T12:10:00", 80.0),
+            observation(1, "2026-03-01T12:10:00", 90.0, status="corrected", **later),
+            observation(2, "2026-03-01T12:20:00", 100.0),
+            observation(2, "2026-03-01T12:20:00", 100.0, status="entered-in-error", **later),
+            observation(3, "2026-03-01T12:30:00", 60.0),
+            observation(3, "2026-03-01T12:30:00", 50.0, version=b"w" * 16, offset=9),
+        ],
+    )
+    known = "{{ as_known_at(source('silver', 'observation'), \"timestamp '%s'\") }}"
+    question = f"select message_id, value from {known} order by 1"
+    asked = ["show", "--quiet", "--output", "json", "--inline"]
+    for at, rows in (("12:59", [("m1", 80.0), ("m2", 100.0), ("m3", 50.0)]), ("13:00", [("m1", 90.0), ("m3", 50.0)])):
+        instant = f"2026-03-01T{at}:00Z"
+        capsys.readouterr()
+
+        assert dbt.invoke([*asked, question % instant]) == 0
+
+        shown = json.loads(capsys.readouterr().out)["show"]
+        assert [(row["message_id"], row["value"]) for row in shown] == rows
+        read = as_known_at(project, OBSERVATION, datetime.fromisoformat(instant))
+        assert read.project("message_id, value").order("message_id").fetchall() == rows

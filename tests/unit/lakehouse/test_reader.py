@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from lakehouse import reader
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError, VersionMissingError, open_table, query, tables_in
+from lakehouse.table import DeclarationError
 from lakehouse.tables import ALERT_EVENT, DEAD_LETTER, VITAL_SIGN_MINUTE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,6 +97,38 @@ def test_an_older_version_opens_and_one_that_never_was_is_a_named_error(tmp_path
     assert open_table(data, DEAD_LETTER, version=0).to_pyarrow_table().num_rows == 1
     with pytest.raises(VersionMissingError, match=r"silver\.dead_letter cannot be read at version 7"):
         open_table(data, DEAD_LETTER, version=7)
+
+
+def test_a_table_opens_by_version_and_by_the_time_of_its_commits_as_arrow_and_pandas(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    write(data, dead_letters((0, NOON, "not_json")))
+    between = datetime.now(UTC)
+    write(data, dead_letters((1, NOON, "tombstone")))
+    commit = data.table(DEAD_LETTER) / "_delta_log" / f"{1:020}.json"
+    os.utime(commit, (between.timestamp() + 60,) * 2)
+
+    now = reader.open(data, "silver.dead_letter")
+    assert now.filter("reason = 'tombstone'").project('"offset", received_at').to_arrow_table().to_pylist() == [
+        {"offset": 1, "received_at": NOON}
+    ]
+    assert list(reader.open(data, DEAD_LETTER, version=0).df()["reason"]) == ["not_json"]
+    assert reader.open(data, DEAD_LETTER, at=between).project("reason").fetchall() == [("not_json",)]
+    with pytest.raises(VersionMissingError, match=r"silver\.dead_letter cannot be read at 2001"):
+        reader.open(data, DEAD_LETTER, at=datetime(2001, 1, 1, tzinfo=UTC))
+    with pytest.raises(ValueError, match="a version, or an instant with its zone"):
+        reader.open(data, DEAD_LETTER, version=0, at=between)
+
+
+def test_a_mart_opens_by_its_name_and_one_that_is_not_there_names_what_makes_it(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    deltalake.write_deltalake(data.table_root / "mart" / "stay", pa.table({"hours": [3]}))
+
+    assert reader.tables_there(data) == ("mart.stay",)
+    assert reader.open(data, "mart.stay").fetchall() == [(3,)]
+    with pytest.raises(TableMissingError, match=r"`ward dbt build --data-dir .*` makes the marts"):
+        reader.open(data, "mart.cohort")
+    with pytest.raises(DeclarationError, match="names are lower case"):
+        reader.open(data, "../secrets")
 
 
 def test_only_the_tables_that_a_query_names_are_opened() -> None:
