@@ -33,9 +33,10 @@ def backfill(
     from lakehouse.message import ContractError
     from lakehouse.sources.registry import source_named
     from lakehouse.sources.source import Selection, SourceError, Tally
-    from wardhouse.backfill import Request, StoppedError, run
+    from wardhouse.backfill import Request, run
     from wardhouse.durations import instant
     from wardhouse.errors import failures
+    from wardhouse.landing import StoppedError
     from wardhouse.signals import stop_on_signals
 
     selection = Selection(
