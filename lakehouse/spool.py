@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakehouse.datadir import DataDir
-from lakehouse.message import encode, key
+from lakehouse.message import Message, encode, key
 from lakehouse.reader import TableMissingError, connect
 from lakehouse.sources.source import Event
 from lakehouse.tables import DEVICE_MESSAGE
@@ -87,29 +87,38 @@ def parts(events: Iterable[Event], source: str, known: dict[str, Lines], data: D
     Columns topic, partition, offset, key and value. ``known`` gets the lines of each file (by topic) that bronze had.
     """
 
-    def fresh() -> Iterator[tuple[str, Event]]:
+    def fresh() -> Iterator[Record]:
         for event in events:
             name = topic(source, event.file)
             if name not in known:
                 known[name] = landed(data, name)
             if event.line not in known[name]:
-                yield name, event
+                yield name, event.line, event.message
 
-    found = fresh()
+    return tables(fresh())
+
+
+Record = tuple[str, int, Message]
+"""Topic, offset and message of a record for bronze."""
+
+
+def tables(records: Iterable[Record]) -> Iterator["pa.Table"]:
+    """Records as the spool holds them, PART_ROWS at a time: columns topic, partition, offset, key and value."""
+    found = iter(records)
     while some := list(islice(found, PART_ROWS)):
         yield _table(some)
 
 
-def _table(some: Iterable[tuple[str, Event]]) -> "pa.Table":
+def _table(some: Iterable[Record]) -> "pa.Table":
     import pyarrow as pa
 
-    names, events = zip(*some, strict=True)
+    topics, offsets, messages = zip(*some, strict=True)
     columns = {
-        "topic": pa.array(names, pa.string()),
-        "partition": pa.array([PARTITION] * len(names), pa.int32()),
-        "offset": pa.array([event.line for event in events], pa.int64()),
-        "key": pa.array([key(event.message) for event in events], pa.binary()),
-        "value": pa.array([encode(event.message) for event in events], pa.binary()),
+        "topic": pa.array(topics, pa.string()),
+        "partition": pa.array([PARTITION] * len(topics), pa.int32()),
+        "offset": pa.array(offsets, pa.int64()),
+        "key": pa.array([key(message) for message in messages], pa.binary()),
+        "value": pa.array([encode(message) for message in messages], pa.binary()),
     }
     return pa.table(columns)
 
