@@ -5,7 +5,7 @@ quarantine and not withdrawn as entered in error. Everything here is read only.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def _where(filters: Filters) -> str:
     return " AND ".join(["true", *(_CONDITIONS[name] for name in filters.given)])
 
 
-def counts(data: DataDir, filters: Filters, by: Iterable[str]) -> list[dict[str, Any]]:
+def counts(data: DataDir, filters: Filters, by: Sequence[str]) -> list[dict[str, Any]]:
     """Groups with ``rows`` (versions in quarantine), ``observations`` and how many of those are ``open``; most first.
 
     ``by`` are names of GROUPS; without any there is one group. A value that breaks two constraints counts under each.
@@ -88,7 +88,7 @@ def counts(data: DataDir, filters: Filters, by: Iterable[str]) -> list[dict[str,
             SELECT {"".join(f"{name}, " for name in by)} count(*) AS rows,
               count(DISTINCT observation_id) AS observations,
               count(DISTINCT observation_id) FILTER (is_open) AS open
-            FROM (SELECT {chosen} FROM wanted) GROUP BY ALL ORDER BY open DESC, rows DESC, ALL
+            FROM (SELECT {chosen} FROM wanted) GROUP BY ALL ORDER BY {", ".join(["open DESC", "rows DESC", *by])}
         """  # noqa: S608 - declared names
         return list(database.sql(sql).to_arrow_table().to_pylist())
 
@@ -114,26 +114,19 @@ def open_values(data: DataDir, filters: Filters, limit: int) -> list[list[dict[s
 
 def _with_raw(database: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
     """The rows of ``chosen``, each with its bronze record's value."""
-    # Instants and topics are constants, so that files of bronze that have none of them stay closed.
-    bounds = database.sql("SELECT min(received_at), max(received_at), list(DISTINCT topic) FROM chosen").fetchall()[0]
-    if bounds[0] is None:
-        return []
-    records = database.sql(
-        f"""
-        SELECT topic, "partition", "offset", value AS raw FROM {DEVICE_MESSAGE.full_name}
-        WHERE received_at BETWEEN $first AND $last AND topic IN (SELECT unnest($topics))
-        """,  # noqa: S608 - a declared name
-        params=dict(zip(("first", "last", "topics"), bounds, strict=True)),
+    # Its instants are constants, so that files of bronze that have none of them stay closed.
+    first, last = database.sql("SELECT min(received_at), max(received_at) FROM chosen").fetchall()[0]
+    place = 'topic, "partition", "offset"'
+    database.execute(
+        f"CREATE TEMP TABLE records AS SELECT {place}, value AS raw FROM {DEVICE_MESSAGE.full_name}"  # noqa: S608
+        f" SEMI JOIN chosen USING ({place}) WHERE received_at BETWEEN $first AND $last",
+        {"first": first, "last": last},
     )
-    database.register("records", records.to_arrow_reader(_RECORDS))
     rows = database.sql(
-        f'SELECT c.*, r.raw FROM chosen c LEFT JOIN records r USING (topic, "partition", "offset")'  # noqa: S608
-        f" ORDER BY c.received_at, observation_id, {_ORDER}"
+        f"SELECT chosen.*, records.raw FROM chosen LEFT JOIN records USING ({place})"  # noqa: S608
+        f" ORDER BY received_at, observation_id, {_ORDER}"
     )
     return list(rows.to_arrow_table().to_pylist())
-
-
-_RECORDS = 50_000
 
 
 def _find_open(database: "duckdb.DuckDBPyConnection", filters: Filters) -> None:

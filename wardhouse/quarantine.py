@@ -67,9 +67,9 @@ def plan(data: DataDir, request: Request, now: datetime) -> Plan:
             made.append(_checked(correction(versions, request.change, now)))
         except (CorrectionError, ContractError) as error:
             refused.append((versions[0], str(error)))
-    faults = _faults(data, made, request.change, now)
-    refused += [(one.row, fault) for one, fault in zip(made, faults, strict=True) if fault is not None]
-    return Plan(tuple(one for one, fault in zip(made, faults, strict=True) if fault is None), tuple(refused))
+    judged = list(zip(made, _faults(data, made, request.change, now), strict=True))
+    refused += [(one.row, fault) for one, fault in judged if fault is not None]
+    return Plan(tuple(one for one, fault in judged if fault is None), tuple(refused))
 
 
 def _checked(one: Correction) -> Correction:

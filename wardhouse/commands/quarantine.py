@@ -297,7 +297,8 @@ def _carry_out(request: "Request", data: "DataDir", *, dry_run: bool) -> "Sent":
     waiting: dict[str, int] = {}
 
     def so_far() -> str:
-        return "still to land: " + (", ".join(f"{flow} {n:,}" for flow, n in dict(waiting).items()) or "starting")
+        remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
+        return f"still to land: {remaining}" if remaining else "looking at what is open"
 
     with failures(TableMissingError):
         if dry_run:
