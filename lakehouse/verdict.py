@@ -10,12 +10,14 @@ from typing import Any
 
 from lakehouse.table import Table
 
-_DOUBLE = re.compile(r"\b(\d+(?:\.\d+)?)D\b")
+_DOUBLE = re.compile(r"'[^']*'|\b(\d+(?:\.\d+)?)D\b")
+"""A text, which stays as it is, or a number that Spark is told to take as a double."""
 
 
 def duckdb_sql(spark_sql: str) -> str:
     """A constraint's condition as DuckDB reads it: ``1.5D`` is a cast there, and so is ``double('Infinity')``."""
-    return _DOUBLE.sub(r"CAST(\1 AS DOUBLE)", spark_sql).replace("double('Infinity')", "CAST('Infinity' AS DOUBLE)")
+    spelled = _DOUBLE.sub(lambda found: f"CAST({found[1]} AS DOUBLE)" if found[1] else found[0], spark_sql)
+    return spelled.replace("double('Infinity')", "CAST('Infinity' AS DOUBLE)")
 
 
 def broken(table: Table, rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
