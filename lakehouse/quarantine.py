@@ -225,15 +225,21 @@ def recorded(data: DataDir, message_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(row["message_id"] for row in query(data, sql, {"ids": list(message_ids)}).to_pylist())
 
 
-def landed(data: DataDir, topic: str) -> dict[str, int]:
-    """How many values of a topic are valid, and how many in quarantine. Raises TableMissingError."""
-    tables = {"valid": OBSERVATION, "quarantined": OBSERVATION_QUARANTINE}
-    counted = (f"SELECT count(*) FROM {table.full_name} WHERE topic = $topic" for table in tables.values())  # noqa: S608
-    with connect(data, tables.values()) as database:
-        return {
-            name: database.sql(sql, params={"topic": topic}).fetchall()[0][0]
-            for name, sql in zip(tables, counted, strict=True)
-        }
+def landed(data: DataDir, topic: str, since: datetime) -> dict[str, int]:
+    """What became of a topic's values, which came after an instant: ``valid``, ``withdrawn`` and ``quarantined``.
+
+    Raises TableMissingError.
+    """
+    # Silver keeps statistics of received_at and none of topics.
+    gone = "status IS NOT DISTINCT FROM 'entered-in-error' AS gone"
+    of = "topic = $topic AND received_at >= $since"
+    sql = f"""
+        SELECT count(*) FILTER (good AND NOT gone) AS valid, count(*) FILTER (gone) AS withdrawn,
+          count(*) FILTER (NOT good AND NOT gone) AS quarantined
+        FROM (SELECT true AS good, {gone} FROM {OBSERVATION.full_name} WHERE {of}
+          UNION ALL SELECT false, {gone} FROM {OBSERVATION_QUARANTINE.full_name} WHERE {of})
+    """  # noqa: S608 - declared names
+    return dict(query(data, sql, {"topic": topic, "since": since}).to_pylist()[0])
 
 
 def occupied(data: DataDir, places: Iterable[Mapping[str, Any]]) -> frozenset[tuple[Any, ...]]:

@@ -50,11 +50,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a run has sent, under which topic, and how many of its values are valid or in quarantine again."""
+    """What a run has sent, under which topic, and how many of its values are what now.
+
+    ``quarantined`` are in quarantine again, without being withdrawn.
+    """
 
     plan: Plan
     topic: str | None = None
     valid: int = 0
+    withdrawn: int = 0
     quarantined: int = 0
 
 
@@ -121,7 +125,7 @@ def send(request: Request, settings: Settings, data: DataDir, stop: threading.Ev
         _record(data, request, planned, run_id, topic, now)
         Spool(data).put(run_id, tables((topic, line, message) for line, message in enumerate(planned.messages, 1)))
         land(data, lakehouse, stop, waiting)
-    return Sent(planned, topic, **landed(data, topic))
+    return Sent(planned, topic, **landed(data, topic, now))
 
 
 def _fingerprint(planned: Plan) -> str:

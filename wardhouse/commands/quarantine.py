@@ -20,7 +20,7 @@ app = typer.Typer(help="Quarantine: what is in it and why; mend it, or send it a
 _CONSTRAINT = "Only values that break this constraint."
 _SHOWN = 10
 _MOST = 10_000
-"""Values that are sent at once, some 20 MB in memory: a selection of more is meant to be looked at in between."""
+"""Values that are sent at once: they are held in memory, and more than that is worth a look in between."""
 
 Constraint = Annotated[str | None, typer.Option("--constraint", help=_CONSTRAINT)]
 Device = Annotated[str | None, typer.Option(help="Only values of this device_id.")]
@@ -342,18 +342,16 @@ def _tell(sent: "Sent", request: "Request", data: "DataDir") -> None:
 
 
 def _landed(sent: "Sent") -> str:
-    withdrawn = sum(1 for message in sent.plan.messages if message["status"] == "entered-in-error")
-    again = sent.quarantined - withdrawn
     parts = (
         (sent.valid, "valid in silver.observation"),
-        (withdrawn, "withdrawn"),
-        (again, "in quarantine again: is the running stream older than the vocabulary?"),
+        (sent.withdrawn, "withdrawn"),
+        (sent.quarantined, "in quarantine again: is the running stream older than the vocabulary?"),
     )
-    return ", ".join(f"{count:,} {what}" for count, what in parts if count > 0)
+    return ", ".join(f"{count:,} {what}" for count, what in parts if count)
 
 
 def _name(row: "Row") -> str:
-    return f"{row['observation_id'].hex()[:12]}"
+    return str(row["observation_id"].hex()[:12])
 
 
 def _change_line(one: "Correction") -> str:

@@ -10,6 +10,7 @@ from lakehouse.quarantine import (
     NotInQuarantineError,
     counts,
     error_budget,
+    landed,
     named,
     occupied,
     open_values,
@@ -136,6 +137,14 @@ def test_a_story_has_every_version_and_every_fix(lake: DataDir) -> None:
     assert [fix["actor"] for fix in story(lake, b"\x03" * 16).fixes] == ["anna"]
     assert story(lake, b"\x05" * 16).is_open
     assert recorded(lake, ["m3-1", "another"]) == {"m3-1"}
+
+
+def test_what_was_sent_again_is_valid_withdrawn_or_refused_again(lake: DataDir) -> None:
+    assert landed(lake, "again", NOON) == {"valid": 0, "withdrawn": 0, "quarantined": 0}
+    gone = {"topic": "again", "status": "entered-in-error"}
+    write(lake, OBSERVATION, value(8, topic="again"), value(9, topic="again"), value(10, **gone))
+    write(lake, OBSERVATION_QUARANTINE, bad(11, topic="again"), bad(12, **gone))
+    assert landed(lake, "again", NOON) == {"valid": 2, "withdrawn": 2, "quarantined": 1}
 
 
 def test_a_place_is_occupied_by_an_observation_that_only_its_code_identifies(lake: DataDir) -> None:
