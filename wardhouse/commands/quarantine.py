@@ -415,7 +415,5 @@ def _standing(days: "Sequence[DeviceDay]", limit: float, of_days: int) -> str:
     observations, faults = sum(day.observations for day in days), sum(day.faults for day in days)
     share = faults / observations if observations else 0.0
     over = sum(day.exceeds(limit) for day in days)
-    exceeded = (
-        f"{over:,} of {len(days):,} days of devices exceed {limit:g}" if over else f"no device exceeds {limit:.3g}"
-    )
-    return f"error budget of {of_days} days: {faults:,} of {observations:,} values at fault ({share:.2%}); {exceeded}"
+    which = f"{over:,} of {len(days):,} days of devices exceed" if over else "no device exceeds"
+    return f"error budget of {of_days} days: {faults:,} of {observations:,} values at fault ({share:.2%}); {which} {limit * 100:g} %"
