@@ -416,4 +416,5 @@ def _standing(days: "Sequence[DeviceDay]", limit: float, of_days: int) -> str:
     share = faults / observations if observations else 0.0
     over = sum(day.exceeds(limit) for day in days)
     which = f"{over:,} of {len(days):,} days of devices exceed" if over else "no device exceeds"
-    return f"error budget of {of_days} days: {faults:,} of {observations:,} values at fault ({share:.2%}); {which} {limit * 100:g} %"
+    spent = f"{faults:,} of {observations:,} values at fault ({share:.2%})"
+    return f"error budget of {of_days} days: {spent}; {which} {limit * 100:g} %"
