@@ -13,7 +13,7 @@ from alerting.evaluation import Evaluation, Reading
 from alerting.lifecycle import SHIFTED
 from lakehouse.message import Message
 from lakehouse.tables import CLOCK_SKEW, STATUSES
-from lakehouse.vocabulary import CONSCIOUSNESS, NO_VALUE_SENTINELS, Signal, plausible, signal_by_code, units
+from lakehouse.vocabulary import CONSCIOUSNESS, NO_VALUE_SENTINELS, Signal, converted, plausible, signal_by_code
 
 _SKEW_MS = int(CLOCK_SKEW.total_seconds() * 1000)
 
@@ -66,25 +66,13 @@ def _whole(message: Message, ahead: bool) -> tuple[str | None, str | None]:
 def _reading(seen: Any, whole: tuple[str | None, str | None], ambiguous: bool, limits: Arms, unit: Any) -> Reading:
     code, raw, value_code = seen.get("code"), seen.get("value"), seen.get("value_code")
     signal = signal_by_code().get(code)
-    value, ucum = _converted(raw, seen.get("unit"))
+    value, ucum = converted(raw, seen.get("unit"))
     first, last = whole
     fault = first or _fault(signal, value, value_code, ucum, raw) or last or ("ambiguous_repeat" if ambiguous else None)
     if fault is not None:
         return Reading(code, "none", fault=fault)
     band = band_of(limits, code, value, unit)
     return Reading(code, band.band, value, band.rule, band.limit, value_code)
-
-
-_BY_TEXT = {unit.text: unit for unit in units()}
-
-
-def _converted(value: float | None, text: str | None) -> tuple[float | None, str | None]:
-    unit = _BY_TEXT.get((text or "").strip().lower())
-    if unit is None:
-        return value, None
-    if value is None or not isfinite(value) or (unit.scale, unit.offset) == (1.0, 0.0):
-        return value, unit.unit
-    return round(value * unit.scale + unit.offset, 2), unit.unit
 
 
 def _fault(

@@ -55,7 +55,7 @@ def _beyond(table: Table, now: datetime) -> str:
 def _expire(spark: "SparkSession", table: Table, path: Path, now: datetime) -> int:
     if table.retention is None:
         return 0
-    deleted = spark.sql(f"DELETE FROM delta.`{path}` WHERE {_beyond(table, now)}").first()
+    deleted = spark.sql(f"DELETE FROM delta.`{path}` WHERE {_beyond(table, now)}").first()  # noqa: S608 - a declared one
     return int(deleted["num_affected_rows"]) if deleted else 0
 
 

@@ -80,7 +80,8 @@ DEVICE_MESSAGE = Flow(
 BACKFILL = Flow(
     name="backfill",
     reads=("spool",),
-    writes=("operation.backfill_run",),
+    # What the commands that fill the spool say of themselves.
+    writes=("operation.backfill_run", "operation.quarantine_fix"),
     adds_to=("bronze.device_message",),
     build="streaming.backfill:start",
     application="lakehouse",

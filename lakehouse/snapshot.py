@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -228,19 +228,6 @@ def snapshots(data: DataDir) -> tuple[Manifest, ...]:
     """Every snapshot, the oldest first. Raises SnapshotError for a damaged manifest."""
     found = (load(data, path.parent.name) for path in data.snapshots.glob(f"[!.]*/{_MANIFEST}"))
     return tuple(sorted(found, key=lambda manifest: (manifest.created_at, manifest.name)))
-
-
-def pinned(manifests: Iterable[Manifest]) -> dict[str, dict[int, datetime]]:
-    """By table, the Delta versions that snapshots pin and when each was committed.
-
-    A snapshot holds its files itself. For pinned versions to open in the tables too, VACUUM must keep what was removed
-    since the oldest of these instants, and so must the clean-up of the log.
-    """
-    found: dict[str, dict[int, datetime]] = {}
-    for manifest in manifests:
-        for pin in manifest.tables:
-            found.setdefault(pin.name, {})[pin.version] = pin.committed_at
-    return found
 
 
 def verify(data: DataDir, manifest: Manifest) -> tuple[Difference, ...]:

@@ -102,15 +102,24 @@ def parts(
     Columns topic, partition, offset, key and value. ``known`` gets the lines of each file (by topic) that bronze had.
     """
 
-    def fresh() -> Iterator[tuple[str, Event]]:
+    def fresh() -> Iterator[Record]:
         for event in events:
             name = topic(source, event.file)
             if name not in known:
                 known[name] = landed(data, name)
             if event.line not in known[name]:
-                yield name, event
+                yield name, event.line, event.message
 
-    found = fresh()
+    return tables(fresh(), encode)
+
+
+Record = tuple[str, int, Message]
+"""Topic, offset and message of a record for bronze."""
+
+
+def tables(records: Iterable[Record], encode: Callable[[Message], bytes] = encode) -> Iterator["pa.Table"]:
+    """Records as the spool holds them, PART_ROWS at a time: columns topic, partition, offset, key and value."""
+    found = iter(records)
     while some := list(islice(found, PART_ROWS)):
         yield _table(some, encode)
 
@@ -122,16 +131,16 @@ def resource_parts(
     return parts(events, f"{source}/{RESOURCE_FILES}", known, data, encode_resource)
 
 
-def _table(some: Iterable[tuple[str, Event]], encode: Callable[[Message], bytes]) -> "pa.Table":
+def _table(some: Iterable[Record], encode: Callable[[Message], bytes]) -> "pa.Table":
     import pyarrow as pa
 
-    names, events = zip(*some, strict=True)
+    topics, offsets, messages = zip(*some, strict=True)
     columns = {
-        "topic": pa.array(names, pa.string()),
-        "partition": pa.array([PARTITION] * len(names), pa.int32()),
-        "offset": pa.array([event.line for event in events], pa.int64()),
-        "key": pa.array([key(event.message) for event in events], pa.binary()),
-        "value": pa.array([encode(event.message) for event in events], pa.binary()),
+        "topic": pa.array(topics, pa.string()),
+        "partition": pa.array([PARTITION] * len(topics), pa.int32()),
+        "offset": pa.array(offsets, pa.int64()),
+        "key": pa.array([key(message) for message in messages], pa.binary()),
+        "value": pa.array([encode(message) for message in messages], pa.binary()),
     }
     return pa.table(columns)
 

@@ -568,6 +568,35 @@ TABLE_MAINTENANCE = Table(
     key=("run_id", "table_name"),
 )
 
+FIX_ACTIONS = ("fix", "replay")
+"""What ``ward quarantine`` may do with a quarantined value."""
+
+QUARANTINE_FIX = Table(
+    layer="operation",
+    name="quarantine_fix",
+    grain="one quarantined value that ward quarantine sent again, mended or as it was",
+    columns=(
+        Column("message_id", "STRING", "the message it was sent again by, as in silver.observation", nullable=False),
+        Column("run_id", "STRING", "the run of ward quarantine", nullable=False),
+        Column("action", "STRING", "fix: something was changed; replay: nothing was", nullable=False),
+        Column("recorded_at", "TIMESTAMP", "when that was decided, right before it was sent", nullable=False),
+        Column("actor", "STRING", "who decided it", nullable=False),
+        Column("reason", "STRING", "why, as they say", nullable=False),
+        Column("changes", "STRING", "what they asked to change, as JSON; {} for a replay", nullable=False),
+        Column("before", "STRING", "the observation as it was sent first, as JSON", nullable=False),
+        Column("after", "STRING", "the observation as it was sent again, as JSON", nullable=False),
+        Column("observation_id", "BINARY", "the quarantined observation", nullable=False),
+        Column("version", "BINARY", "the version of it that was mended", nullable=False),
+        Column("failed_constraints", "ARRAY<STRING>", "what that version broke", nullable=False),
+        *COORDINATES,
+        Column("sent_topic", "STRING", "topic in bronze of the message: file:quarantine/RUN@SHA", nullable=False),
+        Column("sent_offset", "BIGINT", "its offset there", nullable=False),
+        Column("code_version", "STRING", "version of ward", nullable=False),
+    ),
+    key=("message_id",),
+    constraints=(Constraint("unknown_action", f"$action IN ({_texts(FIX_ACTIONS)})", "neither a fix nor a replay"),),
+)
+
 TABLES = (
     DEVICE_MESSAGE,
     OBSERVATION,
@@ -586,4 +615,5 @@ TABLES = (
     VALIDATION_RESULT,
     BACKFILL_RUN,
     TABLE_MAINTENANCE,
+    QUARANTINE_FIX,
 )

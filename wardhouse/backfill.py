@@ -1,26 +1,19 @@
-"""A backfill as one piece of work: read a published file, hand it to the lakehouse, wait until all of it has landed.
-
-The lakehouse application that runs on the data dir takes the rows up; where none runs, one without Kafka is started for
-as long as it takes.
-"""
+"""A backfill as one piece of work: read a published file, hand it to the lakehouse, wait until all of it has landed."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lakehouse import pipeline, record, spool
-from lakehouse.checkpoint import files_read
+from lakehouse import record, spool
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import BACKFILL, EARLY_WARNING_SCORE
 from lakehouse.reader import connect
 from lakehouse.sources.source import Event, Selection, Tally
 from lakehouse.spool import Lines, Spool
@@ -36,18 +29,12 @@ from lakehouse.tables import (
 )
 from lakehouse.topics import RESOURCE_FILES
 from wardhouse import __version__
-from wardhouse.component import component, read_state
-from wardhouse.errors import Failure
+from wardhouse.component import component
+from wardhouse.landing import COMPONENT, StoppedError, application, fresh_run, land
 from wardhouse.settings import Settings
-from wardhouse.status import newest_data, versions_behind
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-APPLICATION = "stream-lakehouse"
-_FLOWS = (BACKFILL, pipeline.OBSERVATION, EARLY_WARNING_SCORE)
-_POLL_S = 1.0
-_START_S = 120.0
 
 
 @dataclass
@@ -81,10 +68,6 @@ class Found:
         return {**self.tally.as_report(), "resources": self.resource_tally.as_report()}
 
 
-class StoppedError(Exception):
-    """Somebody asked to stop before all had landed. The same command goes on where it ended."""
-
-
 @dataclass(frozen=True)
 class Request:
     """What is to be read, and why."""
@@ -93,106 +76,6 @@ class Request:
     path: Path
     selection: Selection
     reason: str | None = None
-
-
-@dataclass
-class Application:
-    """The lakehouse application that takes up what is spooled. ``scores``: whether its scores are worth waiting for."""
-
-    scores: bool
-    check: Callable[[], None]
-
-
-@contextmanager
-def application(settings: Settings, data: DataDir) -> Iterator[Application]:
-    """The one that runs on the data dir, or one started for the block. Raises Failure where it fails."""
-    for name in (APPLICATION, "stream"):
-        if read_state(data, name):
-            # Its scores come every five minutes.
-            yield Application(scores=False, check=partial(_runs, data, name))
-            return
-    with component(data, APPLICATION) as running, _started(settings, data, running.ready) as check:
-        yield Application(scores=True, check=check)
-
-
-def _runs(data: DataDir, name: str) -> None:
-    if not read_state(data, name):
-        raise Failure(f"{name} has ended before all had landed: run the same command again")
-
-
-@contextmanager
-def _started(settings: Settings, data: DataDir, on_ready: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    from lakehouse.session import SessionError
-    from streaming.application import StreamError, run
-    from streaming.config import StreamConfig
-    from wardhouse.commands.stream import CORES, MEMORY
-    from wardhouse.commands.stream import Application as Which
-
-    config = StreamConfig(
-        data=data,
-        bootstrap="",
-        topics=settings.topics(),
-        jars=settings.jars,
-        cores=CORES[Which.LAKEHOUSE],
-        memory=MEMORY[Which.LAKEHOUSE],
-    )
-    # Nothing is live: a batch begins when there is something for it.
-    flows = tuple(replace(flow, trigger=timedelta(seconds=1)) for flow in _FLOWS)
-    stop, ready = threading.Event(), threading.Event()
-    failed: list[Exception] = []
-
-    def work() -> None:
-        try:
-            run("backfill", flows, config, stop, ready.set)
-        except (SessionError, StreamError) as error:
-            failed.append(error)
-        finally:
-            ready.set()
-
-    def check() -> None:
-        if failed:
-            raise Failure(str(failed[0])) from failed[0]
-        if not thread.is_alive():
-            raise Failure("the lakehouse application has ended before all had landed: run the same command again")
-
-    thread = threading.Thread(target=work, name=APPLICATION)
-    thread.start()
-    try:
-        ready.wait(_START_S)
-        check()
-        on_ready()
-        yield check
-    finally:
-        stop.set()
-        thread.join()
-
-
-def land(data: DataDir, lakehouse: Application, stop: threading.Event, waiting: dict[str, int]) -> None:
-    """Block until all that is spooled is in bronze, silver and gold, then empty the spool.
-
-    ``waiting`` says meanwhile what each flow has not taken: files, or versions of a table.
-    Raises StoppedError where ``stop`` is set before, Failure where the application ends.
-    """
-    spooled, silver, scores = Spool(data), pipeline.OBSERVATION, EARLY_WARNING_SCORE
-    taken = partial(files_read, data.checkpoint(BACKFILL))
-    _until(lambda: {BACKFILL.name: len(spooled.files() - taken())}, lakehouse, stop, waiting)
-    newest = newest_data(data, DEVICE_MESSAGE)
-    _until(lambda: {silver.name: versions_behind(data, silver, newest)}, lakehouse, stop, waiting)
-    if lakehouse.scores:
-        newest = newest_data(data, OBSERVATION)
-        _until(lambda: {scores.name: versions_behind(data, scores, newest)}, lakehouse, stop, waiting)
-    spooled.clear()
-
-
-def _until(
-    left: Callable[[], dict[str, int]], lakehouse: Application, stop: threading.Event, waiting: dict[str, int]
-) -> None:
-    while any((now := left()).values()):
-        waiting.update(now)
-        lakehouse.check()
-        if stop.wait(_POLL_S):
-            raise StoppedError
-    waiting.clear()
 
 
 @dataclass
@@ -252,7 +135,7 @@ def run(
 ) -> Landed:
     """Land what was found; ``waiting`` says meanwhile how much of it has not landed. Raises as :func:`land`."""
     known: dict[str, Lines] = {}
-    with component(data, "backfill"), application(settings, data) as lakehouse, _recorded(data, request, found) as said:
+    with component(data, COMPONENT), application(settings, data) as lakehouse, _recorded(data, request, found) as said:
         # What a run that was killed has left is in bronze before it is asked what that has.
         land(data, lakehouse, stop, waiting)
         Spool(data).put(said.run_id, found.tables(request.source, known, data, stop))
@@ -274,13 +157,9 @@ def split(request: Request, found: Found, data: DataDir, stop: threading.Event, 
 
     Raises StoppedError where ``stop`` is set before.
     """
-    with component(data, "backfill"):
+    with component(data, COMPONENT):
         tables = found.tables(request.source, {}, data, stop)
-        return spool.split(tables, Spool(data).buckets / _run_id(), buckets, found.as_report)
-
-
-def _run_id() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+        return spool.split(tables, Spool(data).buckets / fresh_run(), buckets, found.as_report)
 
 
 @dataclass
@@ -295,7 +174,7 @@ class _Said:
 @contextmanager
 def _recorded(data: DataDir, request: Request, found: Found) -> Iterator[_Said]:
     """Record that a run has started, and how it has ended."""
-    said = _Said(_run_id())
+    said = _Said(fresh_run())
     say = partial(_record, data, request, said.run_id, found)
     say("started")
     try:

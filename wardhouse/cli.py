@@ -19,6 +19,7 @@ from wardhouse.commands import (
     notify,
     plan,
     quality,
+    quarantine,
     replay,
     router,
     rules,
@@ -69,6 +70,7 @@ app.command("replay", rich_help_panel=_DATA)(replay.replay)
 app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)
 # Everything after `ward dbt` is dbt's own.
 app.command("dbt", rich_help_panel=_DATA, context_settings=dbt.CONTEXT)(dbt.dbt)
 app.command("docs", rich_help_panel=_DATA)(docs.docs)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from math import isfinite
 
 NO_VALUE_SENTINELS = (-1.0, -99.9, -100.0, -999.0, 8388607.0)
 """What monitors send for "no value" in any signal; 0 counts too where ``Signal.zero_is_no_value`` says so."""
@@ -107,6 +108,25 @@ def plausible(signal: Signal, value: float) -> bool:
 def units() -> tuple[Unit, ...]:
     """Every unit text the lakehouse accepts."""
     return tuple(Unit(r["text"], r["unit"], float(r["scale"]), float(r["offset"])) for r in rows("unit.csv"))
+
+
+@cache
+def unit_by_text() -> dict[str, Unit]:
+    """Unit texts by how they are written, in lower case."""
+    return {unit.text: unit for unit in units()}
+
+
+def converted(value: float | None, text: str | None) -> tuple[float | None, str | None]:
+    """A value in its UCUM unit, and that unit; None for an unknown one.
+
+    What lakehouse.transforms.observation does in SQL: converted values keep two decimals.
+    """
+    unit = unit_by_text().get((text or "").strip().lower())
+    if unit is None:
+        return value, None
+    if value is None or not isfinite(value) or (unit.scale, unit.offset) == (1.0, 0.0):
+        return value, unit.unit
+    return round(value * unit.scale + unit.offset, 2), unit.unit
 
 
 @cache

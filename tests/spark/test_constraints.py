@@ -1,4 +1,4 @@
-"""One declaration of a constraint: quarantine, Delta CHECK and plain SQL give one verdict."""
+"""One declaration of a constraint: quarantine, Delta CHECK, plain SQL and DuckDB give one verdict."""
 
 import math
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from lakehouse.tables import (
     SCORE_INPUT,
     VITAL_SIGN_MINUTE,
 )
+from lakehouse.verdict import broken
 from lakehouse.vocabulary import plausible, signals
 from tests.fixtures.vitals import NOW
 
@@ -146,6 +147,23 @@ def test_a_constraint_of_observations_answers_true_or_false_whatever_is_null(fra
     )
 
     assert [row.asDict() for row in answers.distinct().collect()] == [{c.name: True for c in OBSERVATION.constraints}]
+
+
+def test_duckdb_gives_the_verdict_of_spark_on_observations(frame):
+    names = [column.name for column in OBSERVATION.columns]
+    odd = (math.nan, math.inf, -math.inf, -1.0, 0.0, 8388607.0, None)
+    rows = [row(OBSERVATION, **changes) for changes in BAD[OBSERVATION].values()]
+    rows += [row(OBSERVATION, **{name: None}) for name in names] + [row(OBSERVATION, **dict.fromkeys(names))]
+    rows += [row(OBSERVATION, code=signal.code, unit=signal.unit) for signal in signals()]
+    rows += [row(OBSERVATION, code=code, value=value, source_value=value) for value in odd for code in ("8867-4", "x")]
+
+    found = (
+        frame(rows, schema(OBSERVATION.columns))
+        .selectExpr(f"{failed_constraints(OBSERVATION.constraints)} AS failed")
+        .collect()
+    )
+
+    assert broken(OBSERVATION, [dict(zip(names, one, strict=True)) for one in rows]) == [one.failed for one in found]
 
 
 def test_the_plausible_ranges_are_those_of_the_vocabulary_at_and_beside_every_bound(frame):

@@ -39,6 +39,7 @@ def backfill(
     from wardhouse import backfill as work
     from wardhouse.durations import instant
     from wardhouse.errors import failures
+    from wardhouse.landing import StoppedError
     from wardhouse.signals import stop_on_signals
 
     selection = Selection(
@@ -68,7 +69,7 @@ def backfill(
                     _say_split(found, buckets, report)
                     return
                 landed = work.run(request, found, Settings(), data, stop, waiting)
-            except work.StoppedError:
+            except StoppedError:
                 typer.echo("ward: stopped before all had landed; run the same command again", err=True)
                 raise typer.Exit(1) from None
     _say_found(found)

@@ -17,7 +17,6 @@ from lakehouse.snapshot import (
     UnsettledError,
     create,
     load,
-    pinned,
     place_of,
     snapshots,
     verify,
@@ -148,7 +147,7 @@ def test_gold_that_does_not_follow_from_silver_is_not_pinned_and_leaves_nothing_
     assert list(filled.snapshots.iterdir()) == []
 
 
-def test_snapshots_are_listed_and_tell_which_versions_they_pin(filled: DataDir) -> None:
+def test_snapshots_are_listed_the_oldest_first(filled: DataDir) -> None:
     first = snapshot(filled, "first")
     observe(filled, "c")
     derive(filled)
@@ -156,13 +155,6 @@ def test_snapshots_are_listed_and_tell_which_versions_they_pin(filled: DataDir) 
 
     assert [manifest.name for manifest in snapshots(filled)] == ["first", "second"]
     assert (load(filled, "first"), load(filled, "second")) == (first, second)
-    versions = pinned(snapshots(filled))
-    assert {table: sorted(of) for table, of in versions.items()} == {
-        "gold.vital_sign_minute": [0],
-        "silver.observation": [0, 1],
-    }
-    oldest = min(versions["silver.observation"].values())
-    assert oldest == versions["silver.observation"][0] <= datetime.now(UTC)
 
 
 def test_names_that_are_taken_or_no_names_and_tables_that_are_not_there_are_errors(
