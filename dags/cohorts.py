@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable  # noqa: TID253
 
+from failure import tell
 from lakehouse.pipeline import flow_named
 
 FLOW = flow_named("cohorts")
@@ -24,7 +25,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": FLOW.owner},
+    default_args={"owner": FLOW.owner, "on_failure_callback": tell},
     tags=[FLOW.owner],
 ):
     BashOperator(

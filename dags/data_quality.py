@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, DeltaTriggerTimetable, Param  # noqa: TID253
 
+from failure import tell
 from lakehouse.pipeline import flow_named
 
 FLOW = flow_named("data_quality")
@@ -24,16 +25,17 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": FLOW.owner},
+    default_args={"owner": FLOW.owner, "on_failure_callback": tell},
     params={
         "live": Param(
             True, type="boolean", description="The stream is meant to run: an old or thin intake is a fault."
         ),
+        "budget": Param("5%", type="string", description="The share of a device's values that may be in quarantine."),
         "hours": Param(26, type="integer", minimum=1, description="Rows this recent are checked."),
     },
     tags=[FLOW.owner],
 ):
-    BashOperator(
+    check_tables = BashOperator(
         task_id="check_tables",
         # Values come by the environment, never spliced into the command: a run id is free text.
         bash_command='ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
@@ -44,4 +46,12 @@ with DAG(
         },
         append_env=True,
         outlets=[Asset(table) for table in FLOW.writes],
+    )
+    check_tables >> BashOperator(
+        task_id="hold_error_budget",
+        bash_command='ward quarantine budget --limit "$BUDGET" --days 1',
+        env={"BUDGET": "{{ params.budget }}"},
+        append_env=True,
+        # A broken rule is no reason not to look at the devices.
+        trigger_rule="all_done",
     )

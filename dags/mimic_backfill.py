@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
 from airflow.sdk import DAG, Asset, Param, task  # noqa: TID253
 
+from failure import tell
 from lakehouse.pipeline import BACKFILL, OBSERVATION
 
 with DAG(
@@ -21,7 +22,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": BACKFILL.owner},
+    default_args={"owner": BACKFILL.owner, "on_failure_callback": tell},
     params={
         "source": Param("mimic-iv", type="string", enum=["mimic-iii", "mimic-iv"], description="The layout."),
         "path": Param("", type="string", description="The data set's folder, as the workers see it."),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from airflow.providers.standard.operators.bash import BashOperator  # noqa: TID253 - a DAG file is Airflow's
 from airflow.sdk import DAG, Asset, Param  # noqa: TID253
 
+from failure import tell
 from lakehouse.pipeline import MAINTENANCE
 
 with DAG(
@@ -20,7 +21,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": MAINTENANCE.owner},
+    default_args={"owner": MAINTENANCE.owner, "on_failure_callback": tell},
     params={"keep": Param("30d", type="string", description="How long files stay that only older versions need.")},
     tags=[MAINTENANCE.owner],
 ):

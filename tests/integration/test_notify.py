@@ -588,7 +588,12 @@ def test_the_command_checks_and_tests_a_channels_file_without_showing_a_secret(
     )
     tested = ward("notify", "--test", "pager", **environment)
     assert (tested.returncode, tested.stdout) == (0, "pager: 1 of 1 sent\n")
-    assert [payload["title"] for payload in receiver.got] == ["Test of Wardhouse"]
+    said = ward("notify", "--say", "the models were not built", "--channel", "pager", **environment)
+    assert (said.returncode, said.stdout) == (0, "pager: 1 of 1 sent\n")
+    assert [(payload["title"], payload["message"]) for payload in receiver.got] == [
+        ("Test of Wardhouse", "A test. No patient is concerned."),
+        ("Wardhouse", "the models were not built"),
+    ]
     receiver.answer = lambda _: 500
     failed = ward("notify", "--test", "down", **environment)
     assert (failed.returncode, failed.stdout) == (1, "down: 0 of 1 sent\n")

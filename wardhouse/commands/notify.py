@@ -11,6 +11,9 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 if TYPE_CHECKING:
     from alerting.channels import Destinations
 
+OPERATIONS = "operations"
+"""The channel of those who run the system, for what fails in it."""
+
 ChannelsOption = Annotated[
     Path | None,
     typer.Option("--channels", help="Channels file: who is told by which way. Or set WARD_CHANNELS."),
@@ -22,6 +25,8 @@ def notify(
     channels: ChannelsOption = None,
     check: Annotated[bool, typer.Option("--check", help="Check the channels file, show it without secrets.")] = False,
     test: Annotated[str | None, typer.Option(help="Send a test message by this channel.", metavar="CHANNEL")] = None,
+    say: Annotated[str | None, typer.Option(help="Send this text instead, by --channel; no patient is meant.")] = None,
+    channel: Annotated[str, typer.Option(help="The channel of --say.")] = OPERATIONS,
 ) -> None:
     """Tell people what the router decides to tell, until it is stopped (Ctrl-C or SIGTERM)."""
     from alerting.channels import ChannelsError, load
@@ -36,7 +41,9 @@ def notify(
         if check:
             _show(destinations)
         elif test is not None:
-            _test(destinations, test)
+            _send(destinations, test, "Test of Wardhouse", "A test. No patient is concerned.", "test")
+        elif say is not None:
+            _send(destinations, channel, "Wardhouse", say, "operations")
         else:
             _run(settings, data, destinations)
 
@@ -81,7 +88,8 @@ def _show(destinations: "Destinations") -> None:
         )
 
 
-def _test(destinations: "Destinations", channel: str) -> None:
+def _send(destinations: "Destinations", channel: str, title: str, body: str, about: str) -> None:
+    """Send a text by every URL of a channel; receivers of JSON find ``about`` as a field. Raises Failure."""
     from alerting.apprise_sender import Text, sender
     from wardhouse.errors import Failure
 
@@ -91,12 +99,7 @@ def _test(destinations: "Destinations", channel: str) -> None:
         raise Failure(f"no channel {channel} in the channels file; there are {known}")
     problems = []
     for destination in found:
-        text = Text(
-            "Test of Wardhouse",
-            f"A test of channel {destination.name}. No patient is concerned.",
-            "low",
-            {"test": True},
-        )
+        text = Text(title, body, "low", {about: True})
         failed = sender(destination)(text, tuple(range(len(destination.urls))))
         problems += [f"{destination.name}, url {number + 1}: {error}" for number, error in failed.items()]
         typer.echo(f"{destination.name}: {len(destination.urls) - len(failed)} of {len(destination.urls)} sent")
