@@ -15,7 +15,8 @@ from wardhouse.component import State, read_state
 from wardhouse.errors import Failure
 
 LAKEHOUSE = "stream-lakehouse"
-"""The lakehouse application in a process of its own; ``stream`` has both applications in one."""
+LAKEHOUSES = (LAKEHOUSE, "stream")
+"""The lakehouse application in a process of its own, and both applications in one."""
 TIMEOUT_S = 300.0
 """A batch of a backlog takes a minute or two, and the flows wait for theirs together."""
 _POLL_S = 0.5
@@ -23,7 +24,7 @@ _POLL_S = 0.5
 
 def lakehouse_state(data: DataDir) -> State | None:
     """The process that runs the lakehouse application on this data dir."""
-    return next((state for name in (LAKEHOUSE, "stream") if (state := read_state(data, name))), None)
+    return next((state for name in LAKEHOUSES if (state := read_state(data, name))), None)
 
 
 def pause_stream(data: DataDir, reason: str, now: datetime, timeout_s: float = TIMEOUT_S) -> None:
@@ -68,7 +69,7 @@ def require_still(data: DataDir) -> None:
 
 @contextmanager
 def paused_for(data: DataDir, reason: str, now: datetime) -> Iterator[None]:
-    """A pause for the block; a stream that was paused before stays so, and one that does not run is not asked."""
+    """A pause for the block, after which the stream goes on: not where it was paused before, or does not run."""
     if pause.asked(data) or lakehouse_state(data) is None:
         yield
         return
@@ -77,6 +78,7 @@ def paused_for(data: DataDir, reason: str, now: datetime) -> Iterator[None]:
         yield
     finally:
         pause.end(data)
+        _wait(data, lambda state: state is None or not state.paused, TIMEOUT_S)
 
 
 @contextmanager

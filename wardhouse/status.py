@@ -302,14 +302,21 @@ def versions_behind(data: DataDir, flow: Flow, version: int) -> int:
 
 
 def newest_data(data: DataDir, table: Table) -> int:
-    """The last version that brought rows, -1 for none; maintenance makes versions too, which nobody has to take."""
+    """The last version that brought rows, -1 for none; others are nothing that a stream has to take."""
     import deltalake
 
     path = str(data.table(table))
     if not deltalake.DeltaTable.is_deltatable(path):
         return -1
     history: list[dict[str, Any]] = deltalake.DeltaTable(path).history(limit=50)
-    return max((entry["version"] for entry in history if entry.get("operation") in _DATA_OPERATIONS), default=-1)
+    return max((entry["version"] for entry in history if _brings_rows(entry)), default=-1)
+
+
+def _brings_rows(entry: dict[str, Any]) -> bool:
+    """Whether a version brings rows: maintenance does not, nor a write that finds all of its rows there already."""
+    metrics = entry.get("operationMetrics") or {}
+    written = metrics.get("numRestoredFiles" if entry.get("operation") == "RESTORE" else "numOutputRows")
+    return entry.get("operation") in _DATA_OPERATIONS and str(written) != "0"
 
 
 def _committed(bootstrap: str) -> Offsets:

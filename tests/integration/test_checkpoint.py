@@ -121,14 +121,15 @@ class Stack:
             assert time.monotonic() < deadline, (self.data.logs / "stream.log").read_text()[-6000:]
             time.sleep(0.3)
 
-    def wait_until_landed(self, *, scores: bool = True) -> None:
-        def landed() -> bool:
-            ends = end_offsets(self.bootstrap, NAMES)
-            left = unlanded(Settings(), self.data, ends, {})
-            late = versions_behind(self.data, EARLY_WARNING_SCORE, newest_data(self.data, OBSERVATION))
-            return not left and not (scores and late)
+    def wait_until_landed(self) -> None:
+        self.wait(lambda: not unlanded(Settings(), self.data, end_offsets(self.bootstrap, NAMES), {}))
 
-        self.wait(landed)
+    def wait_until_scored(self) -> None:
+        """Scores come every five minutes, and at once when the flow starts."""
+        self.ward("checkpoint", "backup", f"{time.monotonic_ns()}", "--pause")
+        assert not lakehouse_state(self.data).paused
+        newest = newest_data(self.data, OBSERVATION)
+        self.wait(lambda: not versions_behind(self.data, EARLY_WARNING_SCORE, newest))
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -157,7 +158,7 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
 
     stack.send([*vitals(range(300)), *told(1)])
     stack.start()
-    stack.wait_until_landed(scores=False)
+    stack.wait_until_landed()
 
     # A lakehouse that runs is neither backed up nor moved.
     assert "ward stream pause" in stack.ward("checkpoint", "backup", "first", code=1)
@@ -179,6 +180,7 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
 
     stack.ward("stream", "resume")
     stack.wait_until_landed()
+    stack.wait_until_scored()
     whole = stack.tables()
     counts = {name: len(rows) for name, rows in whole.items()}
     derived = {name: counts.pop(name) for name in ("gold.vital_sign_minute", "gold.score_input")}
@@ -198,8 +200,6 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
     assert {row["status"] for row in whole["gold.alert_delivery"]} == {"delivered"}
 
     # Each flow reads all again, which changes nothing.
-    stack.ward("checkpoint", "backup", "second", "--pause")
-    assert not lakehouse_state(data).paused
     stack.ward("stream", "pause")
     assert "would skip" in stack.ward("checkpoint", "rewind", "alert_event", "--to", "alerts-0=99999", code=1)
     for flow in LAKEHOUSE_FLOWS:
@@ -208,6 +208,7 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
     assert position(data.checkpoint(ALERT_NOTIFICATION)).kafka()["alert.notification"] == {0: 0, 1: 0}
     stack.ward("stream", "resume")
     stack.wait_until_landed()
+    stack.wait(lambda: position(data.checkpoint(EARLY_WARNING_SCORE)) is not None)
     assert stack.tables() == whole
 
     # The tables go back to the first backup; what came after it lands again, after a kill and a start as well.
@@ -228,6 +229,7 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
     assert lakehouse_state(data).paused
     stack.ward("stream", "resume")
     stack.wait_until_landed()
+    stack.wait_until_scored()
     assert stack.tables() == whole
     stack.kill()
 

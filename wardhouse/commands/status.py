@@ -23,6 +23,7 @@ def status(
     from rich.console import Console
 
     from wardhouse.errors import Failure, failures
+    from wardhouse.pausing import LAKEHOUSES
     from wardhouse.status import read_status, utc_now
 
     with failures():
@@ -37,7 +38,9 @@ def status(
     console.print(f"data dir {found.data_dir}", highlight=False, markup=False)
     console.print(f"Kafka    {found.bootstrap or 'no broker answers'}", highlight=False, markup=False)
     if found.paused:
-        since = f"paused   since {found.paused.since} ({found.paused.reason}); alerts go on"
+        pausing = any(item.name in LAKEHOUSES and not item.paused for item in found.components)
+        word = "pausing " if pausing else "paused  "
+        since = f"{word} since {found.paused.since} ({found.paused.reason}); alerts go on"
         console.print(since, highlight=False, markup=False)
     for table in _tables(found):
         console.print()
