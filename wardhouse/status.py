@@ -308,8 +308,13 @@ def newest_data(data: DataDir, table: Table) -> int:
     path = str(data.table(table))
     if not deltalake.DeltaTable.is_deltatable(path):
         return -1
-    history: list[dict[str, Any]] = deltalake.DeltaTable(path).history(limit=50)
-    return max((entry["version"] for entry in history if _brings_rows(entry)), default=-1)
+    actual = deltalake.DeltaTable(path)
+    # Nearly always it is among the last few; after a rewind many versions may bring nothing.
+    for limit in (50, None):
+        found = [entry["version"] for entry in actual.history(limit) if _brings_rows(entry)]
+        if found:
+            return int(max(found))
+    return -1
 
 
 def _brings_rows(entry: dict[str, Any]) -> bool:
