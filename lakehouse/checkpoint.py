@@ -1,10 +1,20 @@
-"""What a streaming query's checkpoint says: how far it has come, read from its files without Spark."""
+"""What a streaming query's checkpoint says: how far it has come, read from its files without Spark.
+
+A checkpoint is never edited. A rewind or restore makes the next generation: a folder with nothing in it but where the
+flow is to begin, from which Spark then makes a checkpoint of its own.
+"""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+_START = "start.json"
+Sources = tuple[dict[str, Any], ...]
+"""Where each source stands, as Spark keeps it: ``{topic: {partition: offset}}``, or a Delta table's next version."""
 
 KafkaOffsets = Mapping[str, Mapping[int, int]]
 """Topic -> partition -> offset of the next record."""
@@ -15,10 +25,11 @@ class Position:
     """The newest batch that a checkpoint has committed, and the end offset of each of its sources.
 
     ``in_flight`` is true where a later batch was planned and not committed: it runs again at the next start.
+    A generation that has committed nothing yet stands where it begins, and its ``batch_id`` is -1.
     """
 
     batch_id: int
-    sources: tuple[dict[str, Any], ...]
+    sources: Sources
     in_flight: bool
 
     def kafka(self) -> dict[str, dict[int, int]]:
@@ -40,15 +51,57 @@ class Position:
 
 
 def position(checkpoint: Path) -> Position | None:
-    """How far a checkpoint has come; None where it has committed nothing."""
-    planned, committed = _batches(checkpoint / "offsets"), _batches(checkpoint / "commits")
-    done = sorted(planned & committed)
-    if not done:
-        return None
-    lines = (checkpoint / "offsets" / str(done[-1])).read_text(encoding="utf-8").splitlines()
+    """How far a checkpoint has come; None where it has committed nothing and begins at the first record there is."""
+    done = batches(checkpoint)
+    planned = _numbers(checkpoint / "offsets")
+    if done:
+        return Position(done[-1], sources_after(checkpoint, done[-1]), in_flight=max(planned) > done[-1])
+    begins = start_of(checkpoint)
+    return Position(-1, begins, in_flight=bool(planned)) if begins else None
+
+
+def batches(checkpoint: Path) -> list[int]:
+    """The committed batches whose offsets are still kept (Spark keeps a hundred), oldest first."""
+    return sorted(_numbers(checkpoint / "offsets") & _numbers(checkpoint / "commits"))
+
+
+def sources_after(checkpoint: Path, batch: int) -> Sources:
+    """Where the sources stood at the end of a batch that :func:`batches` names."""
+    lines = (checkpoint / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
     # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
-    sources = tuple(json.loads(line) for line in lines[2:] if line != "-")
-    return Position(batch_id=done[-1], sources=sources, in_flight=max(planned) > done[-1])
+    return tuple(json.loads(line) for line in lines[2:] if line != "-")
+
+
+def committed_at(checkpoint: Path) -> float | None:
+    """When the newest batch was committed, epoch seconds; None where none was."""
+    done = batches(checkpoint)
+    return (checkpoint / "commits" / str(done[-1])).stat().st_mtime if done else None
+
+
+def kafka_sources(offsets: KafkaOffsets) -> Sources:
+    """Sources that go on at these offsets."""
+    return ({topic: {str(number): at for number, at in parts.items()} for topic, parts in offsets.items()},)
+
+
+def delta_sources(version: int) -> Sources:
+    """Sources that go on with this version of a Delta table, which need not be there yet."""
+    return ({"reservoirId": None, "reservoirVersion": version, "index": -1, "isStartingVersion": False},)
+
+
+def start_of(checkpoint: Path) -> Sources:
+    """Where a generation was made to begin; empty for the first record there is."""
+    path = checkpoint / _START
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["sources"]) if path.exists() else ()
+
+
+def begin(checkpoint: Path, sources: Sources, reason: str, now: datetime) -> None:
+    """Make a generation that begins there; ``checkpoint`` appears whole, and must not be there."""
+    making = checkpoint.with_name(f".{checkpoint.name}")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    text = json.dumps({"made_at": now.isoformat(timespec="seconds"), "reason": reason, "sources": sources}, indent=2)
+    (making / _START).write_text(text + "\n", encoding="utf-8")
+    making.rename(checkpoint)
 
 
 def files_read(checkpoint: Path) -> frozenset[str]:
@@ -63,5 +116,5 @@ def files_read(checkpoint: Path) -> frozenset[str]:
     return frozenset("/".join(entry["path"].split("/")[-2:]) for entry in entries if entry["batchId"] <= done)
 
 
-def _batches(folder: Path) -> set[int]:
+def _numbers(folder: Path) -> set[int]:
     return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}

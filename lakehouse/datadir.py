@@ -45,6 +45,16 @@ class DataDir:
         return self.checkpoints / flow.name / str(int(newest.name) + 1 if newest else 1)
 
     @property
+    def backups(self) -> Path:
+        """One folder for each backup of the checkpoints."""
+        return self.root / "backups"
+
+    @property
+    def pause(self) -> Path:
+        """There as long as the lakehouse application is to stand still."""
+        return self.root / "pause.json"
+
+    @property
     def kafka(self) -> Path:
         """The embedded broker's settings and log."""
         return self.root / "kafka"

@@ -48,6 +48,19 @@ def read(spark: "SparkSession", path: Path, version: int | None = None) -> "Data
     return reader.load(str(path))
 
 
+def restore(spark: "SparkSession", path: Path, version: int) -> None:
+    """Make the table what it was at a version, by a new version. It has been that already: nothing is done.
+
+    Rows that come back by a version which takes none away are news to a stream that reads the table; a version that
+    takes rows away is passed over by streams with ``skipChangeCommits``.
+    """
+    from delta.tables import DeltaTable
+
+    table = DeltaTable.forPath(spark, str(path))
+    if table.history(1).select("version").first()[0] != version:
+        table.restoreToVersion(version)
+
+
 def append(rows: "DataFrame", path: Path, write: Write) -> None:
     """Add rows."""
     options = {"txnAppId": write.app_id, "txnVersion": str(write.version)}

@@ -142,14 +142,17 @@ def tables_in(sql: str) -> tuple[Table, ...]:
     return tuple(table for table in TABLES if table.full_name in words)
 
 
-def connect(data: DataDir, tables: Iterable[Table]) -> "duckdb.DuckDBPyConnection":
+def connect(
+    data: DataDir, tables: Iterable[Table], versions: Mapping[Table, int] | None = None
+) -> "duckdb.DuckDBPyConnection":
     """An in-memory DuckDB in which each table is a view named as it is declared, ``silver.observation``.
 
-    A view reads nothing until it is queried; columns and conditions are pushed down to the files, so that those whose
-    statistics rule them out stay closed. Instants are UTC.
+    Each is as it is now, or as it was at its version in ``versions``. A view reads nothing until it is queried; columns
+    and conditions are pushed down to the files, so that those whose statistics rule them out stay closed. Instants are
+    UTC.
     """
     # Opened before there is a connection: a table that is missing must not leave one behind.
-    opened = [(table, open_table(data, table).to_pyarrow_dataset()) for table in tables]
+    opened = [(table, open_table(data, table, (versions or {}).get(table)).to_pyarrow_dataset()) for table in tables]
     database = connection()
     try:
         for table, dataset in opened:

@@ -41,7 +41,8 @@ def build(records: "DataFrame") -> "DataFrame":
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow."""
-    records = kafka.read(spark, config.bootstrap, [config.topic(ALERTS)], fetch_wait_ms=500, max_records=200_000)
+    topics, since = [config.topic(ALERTS)], query.kafka_start(config.data, flow)
+    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000, since=since)
     writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 

@@ -49,7 +49,8 @@ def _rows(records: "DataFrame", table: Table, made: dict[str, str], *kept: str) 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow."""
     topics = [config.topic(NOTIFICATIONS), config.topic(DELIVERIES)]
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000)
+    since = query.kafka_start(config.data, flow)
+    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000, since=since)
     writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 

@@ -1,4 +1,8 @@
-"""One Spark application: the declared flows of ``alerts`` or ``lakehouse``, started, watched, restarted and stopped."""
+"""One Spark application: the declared flows of ``alerts`` or ``lakehouse``, started, watched, restarted and stopped.
+
+While a pause is asked for (lakehouse/pause.py) the flows of the lakehouse end, each when its batch does, and the
+process stays; at the end of the pause they start anew, from their newest generations. The alert flow is never paused.
+"""
 
 import logging
 import time
@@ -11,7 +15,8 @@ from typing import TYPE_CHECKING
 from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
-from lakehouse import delta
+from lakehouse import delta, pause
+from lakehouse.checkpoint import position
 from lakehouse.pipeline import Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
@@ -29,6 +34,8 @@ JAVA_OPTIONS = "-XX:+UseParallelGC -XX:ParallelGCThreads=2"
 MAX_RESTARTS = 5
 """Restarts of one flow within ``RESTART_WINDOW_S`` before the application gives up and leaves it to its supervisor."""
 RESTART_WINDOW_S = 600.0
+PAUSED_APPLICATION = "lakehouse"
+"""The application whose flows a pause ends: alerts go on."""
 STOP_WAIT_S = 30.0
 """How long a stop waits for a running batch. Stopping inside one loses nothing either; it only repeats work."""
 
@@ -39,30 +46,97 @@ class StreamError(RuntimeError):
 
 @dataclass
 class Running:
-    """A started flow and when it was restarted."""
+    """A started flow, when it was restarted, and the last batch it had ended when a pause was asked for."""
 
     flow: Flow
     query: "StreamingQuery"
     restarts: list[float] = field(default_factory=list)
+    batch_at_pause: int | None = None
 
 
-def run(name: str, flows: tuple[Flow, ...], config: StreamConfig, stop: Event, on_ready: Callable[[], None]) -> None:
-    """Run these flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing."""
+def run(
+    name: str,
+    flows: tuple[Flow, ...],
+    config: StreamConfig,
+    stop: Event,
+    on_ready: Callable[[], None],
+    on_pause: Callable[[bool], None] = lambda _: None,
+) -> None:
+    """Run these flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing.
+
+    ``on_pause`` is told when a pause has become effective, and when it is over.
+    """
     spark = build_session(
         f"wardhouse-{name}", config.jars, cores=config.cores, memory=config.memory, java_options=JAVA_OPTIONS
     )
     try:
         spark.streams.addListener(progress_listener(config.data))
         create_tables(spark, flows, config)
-        running = [Running(flow, start(spark, flow, config)) for flow in flows]
-        log.info("running: %s", ", ".join(flow.name for flow in flows))
+        application = Application(spark, flows, config, on_pause)
+        application.tend(time.monotonic())
         on_ready()
         while not stop.wait(1.0):
-            for item in running:
-                revive(spark, item, config, time.monotonic())
-        finish([item.query for item in running])
+            application.tend(time.monotonic())
+        finish(application.queries())
     finally:
         spark.stop()
+
+
+class Application:
+    """The flows of one session, and which of them run."""
+
+    def __init__(
+        self, spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig, on_pause: Callable[[bool], None]
+    ) -> None:
+        self._spark, self._flows, self._config, self._on_pause = spark, flows, config, on_pause
+        self._running: dict[str, Running] = {}
+        self._paused = False
+
+    def tend(self, now: float) -> None:
+        """Look after every flow once: start it, start it anew where it failed, or let it end for a pause."""
+        wanted = pause.asked(self._config.data)
+        for flow in self._flows:
+            item = self._running.get(flow.name)
+            if wanted and flow.application == PAUSED_APPLICATION:
+                if item is None or ended(item, self._config):
+                    self._running.pop(flow.name, None)
+            elif item is None:
+                self._running[flow.name] = Running(flow, start(self._spark, flow, self._config))
+            else:
+                item.batch_at_pause = None
+                revive(self._spark, item, self._config, now)
+        self._tell(wanted)
+
+    def queries(self) -> list["StreamingQuery"]:
+        """Those that run."""
+        return [item.query for item in self._running.values()]
+
+    def _tell(self, wanted: pause.Pause | None) -> None:
+        running = any(item.flow.application == PAUSED_APPLICATION for item in self._running.values())
+        paused = wanted is not None and not running
+        if paused == self._paused:
+            return
+        if wanted and paused:
+            log.info("paused since %s (%s): `ward stream resume` ends it", wanted.since, wanted.reason)
+        else:
+            log.info("the pause is over")
+        self._paused = paused
+        self._on_pause(paused)
+
+
+def ended(item: Running, config: StreamConfig) -> bool:
+    """Stop a flow where it is between two batches; whether it has stopped."""
+    if not item.query.isActive:
+        return True
+    at = position(config.data.checkpoint(item.flow))
+    last = at.batch_id if at else -1
+    if item.batch_at_pause is None:
+        item.batch_at_pause = last
+    # Under load the next batch begins at once: then it has hardly begun, and is repeated.
+    if item.query.status["isTriggerActive"] and item.batch_at_pause == last:
+        return False
+    item.query.stop()
+    return True
 
 
 def create_tables(spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig) -> None:

@@ -39,4 +39,5 @@ def land(records: "DataFrame", config: StreamConfig, identity: Callable[[str], W
                 rows, write = resources(parsed, table), identity(f"resource/{table.name}")
                 delta.insert_missing(rows, table, config.data.table(table), write, first_by=_COORDINATES)
         if None in found:
-            delta.append(dead_letters(parsed), config.data.table(DEAD_LETTER), identity("resource/dead_letter"))
+            dead, path = dead_letters(parsed), config.data.table(DEAD_LETTER)
+            delta.insert_missing(dead, DEAD_LETTER, path, identity("resource/dead_letter"), first_by=("received_at",))

@@ -24,7 +24,8 @@ def build(records: "DataFrame") -> "DataFrame":
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow. Delta's sink notes query and batch id in its commit: a batch that runs again writes nothing."""
     topics = [config.topic(VITALS), config.topic(CLINICAL_RESOURCE)]
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=MAX_RECORDS)
+    since = query.kafka_start(config.data, flow)
+    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=MAX_RECORDS, since=since)
     rows = query.observed(build(records))
     writer = rows.writeStream.format("delta").outputMode("append")
     return query.start(writer, flow, config, path=config.data.table(DEVICE_MESSAGE))

@@ -46,12 +46,7 @@ _IN_SPAN = "observed_at >= start AND observed_at < end + INTERVAL 60 SECONDS"
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow on silver as a stream."""
-    observations = (
-        spark.readStream.format("delta")
-        .option("maxBytesPerTrigger", MAX_BYTES)
-        .option("skipChangeCommits", "true")
-        .load(str(config.data.table(OBSERVATION)))
-    )
+    observations = query.read_table(spark, OBSERVATION, flow, config, max_bytes=MAX_BYTES)
     writer = query.observed(observations).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 

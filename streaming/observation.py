@@ -39,9 +39,12 @@ _MINUTE_COLUMNS = tuple(column.name for column in VITAL_SIGN_MINUTE.columns)
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch holds: ``dense`` and ``sparse`` are the minutes of its good values, ``bad`` of quarantined ones."""
+    """What a batch holds: ``dense`` and ``sparse`` are the minutes of its good values, ``bad`` of quarantined ones.
 
-    dead: bool
+    ``dead`` are the minutes in which its dead letters were received: many of them were observed at no known time.
+    """
+
+    dead: tuple[datetime, ...]
     bad: tuple[datetime, ...]
     dense: tuple[datetime, ...]
     sparse: tuple[datetime, ...]
@@ -54,13 +57,7 @@ def build(records: "DataFrame") -> "DataFrame":
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow on bronze as a stream."""
-    records = (
-        spark.readStream.format("delta")
-        .option("maxBytesPerTrigger", MAX_BYTES)
-        # Retention deletes from bronze what is old; that is no news for silver.
-        .option("skipChangeCommits", "true")
-        .load(str(config.data.table(DEVICE_MESSAGE)))
-    )
+    records = query.read_table(spark, DEVICE_MESSAGE, flow, config, max_bytes=MAX_BYTES)
     writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 
@@ -84,7 +81,10 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
 def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
     data, batch = config.data, _batch(rows)
     if batch.dead:
-        delta.append(observation.dead_letters(rows), data.table(DEAD_LETTER), identity("dead_letter"))
+        # By key, as all else: a rewind reads what has landed again.
+        near, path = delta.within("received_at", batch.dead, _MINUTE), data.table(DEAD_LETTER)
+        dead, write = observation.dead_letters(rows), identity("dead_letter")
+        delta.insert_missing(dead, DEAD_LETTER, path, write, first_by=("received_at",), within=near)
     if batch.bad:
         insert(observation.quarantined(rows), OBSERVATION_QUARANTINE, batch.bad, config, identity("quarantine"))
     good = observation.accepted(rows)
@@ -175,7 +175,8 @@ def _batch(rows: "DataFrame") -> Batch:
         "CASE WHEN dead_letter_reason IS NOT NULL THEN 'dead'"
         " WHEN size(failed_constraints) > 0 THEN 'bad' ELSE 'good' END"
     )
-    minute = F.unix_seconds(F.date_trunc("minute", "observed_at"))
+    instant = F.when(F.col("dead_letter_reason").isNotNull(), F.col("received_at")).otherwise(F.col("observed_at"))
+    minute = F.unix_seconds(F.date_trunc("minute", instant))
     found = rows.groupBy(kind.alias("kind"), minute.alias("minute")).count().collect()
 
     def minutes(kind: str, dense: bool | None = None) -> tuple[datetime, ...]:
@@ -183,9 +184,7 @@ def _batch(rows: "DataFrame") -> Batch:
         wanted = (row for row in of_kind if dense is None or (row["count"] >= DENSE_ROWS) is dense)
         return tuple(sorted(datetime.fromtimestamp(row["minute"], UTC) for row in wanted))
 
-    return Batch(
-        any(row["kind"] == "dead" for row in found), minutes("bad"), minutes("good", True), minutes("good", False)
-    )
+    return Batch(minutes("dead"), minutes("bad"), minutes("good", True), minutes("good", False))
 
 
 def _in(minutes: tuple[datetime, ...]) -> str:

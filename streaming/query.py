@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse import progress
+from lakehouse.checkpoint import KafkaOffsets, Position, position
 from lakehouse.datadir import DataDir
 from lakehouse.delta import Write
 from lakehouse.pipeline import ALERT_LIMITS, Flow
+from lakehouse.reader import open_table
+from lakehouse.table import Table
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.listener import StreamingQueryListener
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -56,6 +59,34 @@ def keep(rows: "DataFrame") -> "DataFrame":
 def release(kept: "DataFrame") -> None:
     """Let go of what :func:`keep` has made."""
     kept._jdf.queryExecution().analyzed().rdd().unpersist(False)
+
+
+def kafka_start(data: DataDir, flow: Flow) -> KafkaOffsets | None:
+    """The offsets at which the flow's generation begins; None for the earliest, or where its checkpoint knows more."""
+    begins = _begins(data, flow)
+    return begins.kafka() if begins else None
+
+
+def read_table(spark: "SparkSession", table: Table, flow: Flow, config: StreamConfig, *, max_bytes: str) -> "DataFrame":
+    """A Delta table as a stream, from where the flow's generation begins; ``max_bytes`` bounds a micro-batch.
+
+    Versions that take rows away are passed over: retention deletes what is old, and a restore what is undone.
+    """
+    reader = (
+        spark.readStream.format("delta").option("maxBytesPerTrigger", max_bytes).option("skipChangeCommits", "true")
+    )
+    begins = _begins(config.data, flow)
+    read = begins.delta_version() if begins else None
+    if read is not None:
+        # Delta begins at no version that is not there yet. To read the newest once more changes nothing.
+        newest = open_table(config.data, table).version()
+        reader = reader.option("startingVersion", str(min(read + 1, newest)))
+    return reader.load(str(config.data.table(table)))
+
+
+def _begins(data: DataDir, flow: Flow) -> Position | None:
+    at = position(data.checkpoint(flow))
+    return at if at is not None and at.batch_id < 0 else None
 
 
 def start(writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: Path | None = None) -> "StreamingQuery":

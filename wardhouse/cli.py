@@ -10,6 +10,7 @@ from wardhouse.commands import (
     alerts,
     backfill,
     broker,
+    checkpoint,
     dashboard,
     dbt,
     docs,
@@ -68,6 +69,7 @@ app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
 app.command("score", rich_help_panel=_DATA)(score.score)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)
 app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
+app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_DATA)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)

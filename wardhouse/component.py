@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +41,8 @@ class State:
     pid: int
     started_at: float
     address: str | None = None
+    paused: bool = False
+    """Whether it stands still because somebody asked for a pause."""
 
     @property
     def alive(self) -> bool:
@@ -57,10 +59,15 @@ class Running:
 
     def ready(self, address: str | None = None) -> None:
         """Say that the component serves; ``address`` where it was not known before (a port chosen by the system)."""
-        self._state = State(
-            self._state.name, "ready", self._state.pid, self._state.started_at, address or self._state.address
-        )
-        write_state(self._path, self._state)
+        self._become(replace(self._state, state="ready", address=address or self._state.address))
+
+    def paused(self, paused: bool) -> None:
+        """Say that the component stands still, or goes on."""
+        self._become(replace(self._state, paused=paused))
+
+    def _become(self, state: State) -> None:
+        self._state = state
+        write_state(self._path, state)
 
 
 def process_start(pid: int) -> float:

@@ -12,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from secrets import token_hex
 
-from lakehouse import pipeline
+from lakehouse import pause, pipeline
 from lakehouse.checkpoint import files_read
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import BACKFILL, EARLY_WARNING_SCORE
 from lakehouse.spool import Spool
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION
-from wardhouse.component import component, read_state
+from wardhouse.component import Running, component, read_state
 from wardhouse.errors import Failure
+from wardhouse.pausing import LAKEHOUSE, lakehouse_state
 from wardhouse.settings import Settings
 from wardhouse.status import newest_data, versions_behind
 
-APPLICATION = "stream-lakehouse"
 COMPONENT = "backfill"
 """Who holds the spool of a data dir. It is emptied as a whole, so that two commands must not fill it at once."""
 _FLOWS = (BACKFILL, pipeline.OBSERVATION, EARLY_WARNING_SCORE)
@@ -50,13 +50,14 @@ class Application:
 
 @contextmanager
 def application(settings: Settings, data: DataDir) -> Iterator[Application]:
-    """The one that runs on the data dir, or one started for the block. Raises Failure where it fails."""
-    for name in (APPLICATION, "stream"):
-        if read_state(data, name):
-            # Its scores come every five minutes.
-            yield Application(scores=False, check=partial(_runs, data, name))
-            return
-    with component(data, APPLICATION) as running, _started(settings, data, running.ready) as check:
+    """The one that runs on the data dir, or one started for the block. Raises Failure where it fails or is paused."""
+    if pause.asked(data):
+        raise Failure(f"the lakehouse is paused: `ward stream resume --data-dir {data.root}`, then give this again")
+    if running := lakehouse_state(data):
+        # Its scores come every five minutes.
+        yield Application(scores=False, check=partial(_runs, data, running.name))
+        return
+    with component(data, LAKEHOUSE) as started, _started(settings, data, started) as check:
         yield Application(scores=True, check=check)
 
 
@@ -66,7 +67,7 @@ def _runs(data: DataDir, name: str) -> None:
 
 
 @contextmanager
-def _started(settings: Settings, data: DataDir, on_ready: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def _started(settings: Settings, data: DataDir, started: Running) -> Iterator[Callable[[], None]]:
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
     from streaming.config import StreamConfig
@@ -88,7 +89,7 @@ def _started(settings: Settings, data: DataDir, on_ready: Callable[[], None]) ->
 
     def work() -> None:
         try:
-            run("backfill", flows, config, stop, ready.set)
+            run("backfill", flows, config, stop, ready.set, started.paused)
         except (SessionError, StreamError) as error:
             failed.append(error)
         finally:
@@ -100,12 +101,12 @@ def _started(settings: Settings, data: DataDir, on_ready: Callable[[], None]) ->
         if not thread.is_alive():
             raise Failure("the lakehouse application has ended before all had landed: run the same command again")
 
-    thread = threading.Thread(target=work, name=APPLICATION)
+    thread = threading.Thread(target=work, name=LAKEHOUSE)
     thread.start()
     try:
         ready.wait(_START_S)
         check()
-        on_ready()
+        started.ready()
         yield check
     finally:
         stop.set()

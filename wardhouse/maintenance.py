@@ -11,7 +11,9 @@ from lakehouse.maintenance import Maintained, maintain, tried
 from lakehouse.session import build_session
 from lakehouse.table import Table
 from lakehouse.tables import TABLE_MAINTENANCE, TABLES
-from wardhouse import __version__, backup
+from wardhouse import __version__
+from wardhouse.backup import names as backups
+from wardhouse.backup import read as read_backup
 from wardhouse.errors import Failure
 
 LEAST_KEPT = timedelta(days=7)
@@ -36,7 +38,7 @@ def kept_for(data: DataDir, kept: timedelta, now: datetime) -> timedelta:
     """
     if kept < LEAST_KEPT:
         raise Failure(f"--keep {kept.days}d is too short: a stream or reader may need files for {LEAST_KEPT.days} days")
-    ages = [now - datetime.fromisoformat(backup.read(data, name).made_at) for name in backup.names(data)]
+    ages = [now - datetime.fromisoformat(read_backup(data, name).made_at) for name in backups(data)]
     return max([kept, *(age + timedelta(hours=1) for age in ages)])
 
 

@@ -131,7 +131,9 @@ def checkpoint_lines(data: DataDir, flows: Iterable[Flow]) -> tuple[str, ...]:
         if flow.checkpoint:
             folder = data.checkpoint(flow)
             at = position(folder)
-            come = f"batch {at.batch_id}{', one under way' if at.in_flight else ''}" if at else "nothing committed yet"
+            committed = at is not None and at.batch_id >= 0
+            come = f"batch {at.batch_id}" if at and committed else "nothing committed yet"
+            come += ", one under way" if at and at.in_flight else ""
             lines.append(f"checkpoint {flow.name}: generation {folder.name}, {come}")
     return tuple(lines)
 

@@ -20,7 +20,7 @@ from typing import Literal, Self
 import psutil
 
 from lakehouse.datadir import DataDir
-from wardhouse.component import SUPERVISOR_VARIABLE, read_state
+from wardhouse.component import SUPERVISOR_VARIABLE, State, read_state
 from wardhouse.errors import Failure
 
 LOG_LINES_SHOWN = 12
@@ -28,7 +28,7 @@ LOG_BYTES_KEPT = 20_000_000
 """A log that is longer when its component starts becomes NAME.log.1, and a fresh one begins."""
 LEAST_FREE_BYTES = 32_000_000
 """Enough to end a batch and write checkpoints. On a full disk every component dies in the middle of something."""
-ShownState = Literal["starting", "ready", "running", "restarting", "stopped"]
+ShownState = Literal["starting", "ready", "paused", "running", "restarting", "stopped"]
 """``running`` is a command that ends by itself and serves nobody."""
 _POLL_S = 0.1
 _NEWBORN_S = 2.0
@@ -334,7 +334,7 @@ class Supervisor:
         if process is None:
             shown = "stopped" if child.restart_at is None else "restarting"
         else:
-            shown = state.state if state else "running" if child.ends_by_itself else "starting"
+            shown = _shown(state) if state else "running" if child.ends_by_itself else "starting"
         return Condition(
             name=child.program.name,
             state=shown,
@@ -374,6 +374,10 @@ def _root(pid: int, parents: Mapping[int, int], roots: Iterable[int]) -> int | N
     while seen is not None and seen not in known:
         seen = parents.get(seen)
     return seen
+
+
+def _shown(state: State) -> ShownState:
+    return "paused" if state.paused else state.state
 
 
 def _how(code: int) -> str:

@@ -15,8 +15,10 @@ from typing import Any
 import orjson
 
 from alerting.router import GROUP
+from lakehouse import pause
 from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
+from lakehouse.pause import Pause
 from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, DEVICE_MESSAGE, FLOWS, OBSERVATION, Flow
 from lakehouse.progress import Record
 from lakehouse.table import Table
@@ -36,7 +38,7 @@ _QUIET_S = 10.0
 records says nothing, and real-time mode commits its offsets only every few minutes."""
 _BEFORE_ALERTS = frozenset({DEVICE_MESSAGE.name, OBSERVATION.name, ALERT_ROUTER.name})
 _LANDING_POLL_S = 1.0
-_DATA_OPERATIONS = frozenset({"STREAMING UPDATE", "WRITE", "MERGE"})
+_DATA_OPERATIONS = frozenset({"STREAMING UPDATE", "WRITE", "MERGE", "RESTORE"})
 
 
 class Follower:
@@ -145,11 +147,12 @@ class TopicStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything ``ward status`` shows. ``bootstrap`` is None where no broker answers."""
+    """Everything ``ward status`` shows: ``bootstrap`` is None where no broker answers, ``paused`` a pause asked for."""
 
     data_dir: str
     bootstrap: str | None
     components: tuple[State, ...]
+    paused: Pause | None
     flows: tuple[FlowStatus, ...]
     topics: tuple[TopicStatus, ...]
 
@@ -175,6 +178,7 @@ def read_status(settings: Settings, data: DataDir, now: datetime) -> Status:
         data_dir=str(data.root),
         bootstrap=bootstrap if ends is not None else None,
         components=states(data),
+        paused=pause.asked(data),
         flows=tuple(tail.status(now) for tail, _ in tails),
         topics=tuple(TopicStatus(names[topic.name], _end(ends, names[topic.name])) for topic in TOPICS),
     )
@@ -190,7 +194,7 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
         position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, ALERT_EVENT, ALERT_NOTIFICATION)
     )
     found = {
-        DEVICE_MESSAGE.name: _missing(
+        DEVICE_MESSAGE.name: records_behind(
             ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name
         ),
         OBSERVATION.name: versions_behind(data, OBSERVATION, newest_data(data, BRONZE)),
@@ -199,8 +203,8 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
             for place, end in ends.items()
             if place[0] == names[ALERT_EVALUATIONS.name]
         ),
-        ALERT_EVENT.name: _missing(ends, events.kafka() if events else {}, names, ALERTS.name),
-        ALERT_NOTIFICATION.name: _missing(
+        ALERT_EVENT.name: records_behind(ends, events.kafka() if events else {}, names, ALERTS.name),
+        ALERT_NOTIFICATION.name: records_behind(
             ends, told.kafka() if told else {}, names, NOTIFICATIONS.name, ALERT_DELIVERY.name
         ),
     }
@@ -265,7 +269,7 @@ def wait_until_stored(
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         bronze = position(data.checkpoint(DEVICE_MESSAGE))
-        records = _missing(ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name)
+        records = records_behind(ends, bronze.kafka() if bronze else {}, names, VITALS.name, CLINICAL_RESOURCE.name)
         if not records and version is None:
             version = newest_data(data, BRONZE)
         versions = versions_behind(data, OBSERVATION, version) if version is not None else 1
@@ -282,7 +286,8 @@ def _end(ends: Offsets | None, topic: str) -> int | None:
     return sum(found) if found else None
 
 
-def _missing(ends: Offsets, at: Mapping[str, Mapping[int, int]], names: Mapping[str, str], *declared: str) -> int:
+def records_behind(ends: Offsets, at: Mapping[str, Mapping[int, int]], names: Mapping[str, str], *declared: str) -> int:
+    """Records between these offsets and the ends of the declared topics, by the site's names of them."""
     wanted = {names[name] for name in declared}
     return sum(
         max(0, end - at.get(topic, {}).get(partition, 0)) for (topic, partition), end in ends.items() if topic in wanted
@@ -297,14 +302,26 @@ def versions_behind(data: DataDir, flow: Flow, version: int) -> int:
 
 
 def newest_data(data: DataDir, table: Table) -> int:
-    """The last version that brought rows, -1 for none; maintenance makes versions too, which nobody has to take."""
+    """The last version that brought rows, -1 for none; others are nothing that a stream has to take."""
     import deltalake
 
     path = str(data.table(table))
     if not deltalake.DeltaTable.is_deltatable(path):
         return -1
-    history: list[dict[str, Any]] = deltalake.DeltaTable(path).history(limit=50)
-    return max((entry["version"] for entry in history if entry.get("operation") in _DATA_OPERATIONS), default=-1)
+    actual = deltalake.DeltaTable(path)
+    # Nearly always it is among the last few; after a rewind many versions may bring nothing.
+    for limit in (50, None):
+        found = [entry["version"] for entry in actual.history(limit) if _brings_rows(entry)]
+        if found:
+            return int(max(found))
+    return -1
+
+
+def _brings_rows(entry: dict[str, Any]) -> bool:
+    """Whether a version brings rows: maintenance does not, nor a write that finds all of its rows there already."""
+    metrics = entry.get("operationMetrics") or {}
+    written = metrics.get("numRestoredFiles" if entry.get("operation") == "RESTORE" else "numOutputRows")
+    return entry.get("operation") in _DATA_OPERATIONS and str(written) != "0"
 
 
 def _committed(bootstrap: str) -> Offsets:

@@ -17,7 +17,14 @@ PLAIN_EVERY_S = 10.0
 ALERTS_SHOWN = 8
 _REFRESH_PER_S = 2
 # Green for what serves; everything else asks for a look.
-_STATE_STYLE = {"ready": "green", "running": "green", "starting": "yellow", "restarting": "bold red", "stopped": "dim"}
+_STATE_STYLE = {
+    "ready": "green",
+    "running": "green",
+    "starting": "yellow",
+    "paused": "yellow",
+    "restarting": "bold red",
+    "stopped": "dim",
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def plain_line(picture: Picture) -> str:
     """The picture in one line."""
     parts = [f"{duration(picture.elapsed_s)} {picture.phase}"]
     if unready := [
-        f"{item.name} {item.state}" for item in picture.conditions if item.state in ("starting", "restarting")
+        f"{item.name} {item.state}" for item in picture.conditions if item.state in ("starting", "paused", "restarting")
     ]:
         parts.append(", ".join(unready))
     if picture.sent is not None:

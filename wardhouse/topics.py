@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
@@ -95,13 +96,30 @@ def require(bootstrap: str, names: Iterable[str], timeout_s: float) -> None:
 
 def end_offsets(bootstrap: str, names: Iterable[str], timeout_s: float = CONNECT_TIMEOUT_S) -> Offsets:
     """The offset after the last record of each partition of the topics that exist. Raises Failure."""
+    return _offsets(bootstrap, names, OffsetSpec.LATEST, timeout_s)
+
+
+def first_offsets(bootstrap: str, names: Iterable[str]) -> Offsets:
+    """The first offset that retention has left of each partition of the topics that exist. Raises Failure."""
+    return _offsets(bootstrap, names, OffsetSpec.EARLIEST)
+
+
+def offsets_since(bootstrap: str, names: Iterable[str], instant: datetime) -> Offsets:
+    """The first offset received at an instant or later; a partition without one is not in it. Raises Failure."""
+    found = _offsets(bootstrap, names, int(instant.timestamp() * 1000))
+    return {place: at for place, at in found.items() if at >= 0}
+
+
+def _offsets(
+    bootstrap: str, names: Iterable[str], spec: OffsetSpec | int, timeout_s: float = CONNECT_TIMEOUT_S
+) -> Offsets:
     wanted_names = set(names)
     with administration(bootstrap, timeout_s) as client:
         present = {
             item["name"]: item["partitions"] for item in client.describe_topics() if item["name"] in wanted_names
         }
         wanted = {
-            TopicPartition(name, partition["partition_index"]): OffsetSpec.LATEST
+            TopicPartition(name, partition["partition_index"]): spec
             for name, partitions in present.items()
             for partition in partitions
         }

@@ -1,6 +1,5 @@
 """Events of the topic alerts to gold.alert_event, each once."""
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 
@@ -11,36 +10,8 @@ from lakehouse import delta
 from lakehouse.pipeline import ALERT_EVENT as FLOW
 from lakehouse.tables import ALERT, ALERT_EVENT
 from streaming.alert_event import build, write_batch
+from tests.fixtures.alert_event import EVENT, event
 from tests.fixtures.vitals import NOW
-
-EVENT = {
-    "schema_version": 1,
-    "alert_id": "0" * 32,
-    "sequence": 0,
-    "state": "active",
-    "reason": "breach",
-    "rule_id": "heart-rate-high",
-    "title": "Heart rate high",
-    "kind": "limit",
-    "pack": "adult@1",
-    "priority": "medium",
-    "category": "physiological",
-    "patient_id": "mrn/1",
-    "location_unit": "ICU",
-    "location_bed": "4",
-    "device_id": "monitor-1",
-    "code": "8867-4",
-    "value": 121.0,
-    "limit_value": 120.0,
-    "readings": [{"code": "8867-4", "value": 121.0, "observed_at": 1772366400123, "message_id": "m1"}],
-    "observed_at": 1772366400123,
-    "message_id": "m1",
-    "message_received_at": 1772366401456,
-}
-
-
-def event(**changes: object) -> bytes:
-    return json.dumps({k: v for k, v in (EVENT | changes).items() if v is not None}).encode()
 
 
 @pytest.fixture

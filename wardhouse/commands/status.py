@@ -23,6 +23,7 @@ def status(
     from rich.console import Console
 
     from wardhouse.errors import Failure, failures
+    from wardhouse.pausing import LAKEHOUSES
     from wardhouse.status import read_status, utc_now
 
     with failures():
@@ -36,6 +37,11 @@ def status(
     console = Console()
     console.print(f"data dir {found.data_dir}", highlight=False, markup=False)
     console.print(f"Kafka    {found.bootstrap or 'no broker answers'}", highlight=False, markup=False)
+    if found.paused:
+        pausing = any(item.name in LAKEHOUSES and not item.paused for item in found.components)
+        word = "pausing " if pausing else "paused  "
+        since = f"{word} since {found.paused.since} ({found.paused.reason}); alerts go on"
+        console.print(since, highlight=False, markup=False)
     for table in _tables(found):
         console.print()
         console.print(table)
@@ -48,7 +54,7 @@ def _tables(found: "Status") -> tuple["Table", ...]:
 
     components = Table("component", "state", "pid", "address", box=None, header_style="bold", pad_edge=False)
     for item in found.components:
-        components.add_row(item.name, item.state, str(item.pid), item.address or "")
+        components.add_row(item.name, "paused" if item.paused else item.state, str(item.pid), item.address or "")
     if not found.components:
         components.add_row("nothing runs", "", "", "")
     flows = Table(

@@ -1,10 +1,12 @@
-"""``ward stream``: the Spark applications."""
+"""``ward stream``: the Spark applications, and their pause."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from lakehouse.datadir import DataDir
+from wardhouse.durations import seconds
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 
@@ -16,6 +18,16 @@ class Application(StrEnum):
     BOTH = "both"
 
 
+class Action(StrEnum):
+    """What ``ward stream`` is asked: to run an application, or to pause or resume the one that runs."""
+
+    ALERTS = Application.ALERTS
+    LAKEHOUSE = Application.LAKEHOUSE
+    BOTH = Application.BOTH
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
 CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 3, Application.BOTH: 11}
 """Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs; of the
 lakehouse's, silver and gold take two at a time, and the third keeps bronze from waiting for them."""
@@ -25,13 +37,49 @@ MEMORY = {Application.ALERTS: "1g", Application.LAKEHOUSE: "2g", Application.BOT
 
 
 def stream(
-    application: Annotated[Application, typer.Argument(help="Which application to run.")] = Application.BOTH,
+    action: Annotated[
+        Action, typer.Argument(help="Which application to run; or pause or resume the lakehouse that runs.")
+    ] = Action.BOTH,
     path: DataDirOption = DEFAULT_DATA_DIR,
     realtime: Annotated[bool, typer.Option(help="Real-time mode for alerts; otherwise micro-batches.")] = True,
     pack: Annotated[str, typer.Option(help="Rule pack: a name under alerting/rules, or a file.")] = "adult",
     memory: Annotated[str | None, typer.Option(help="Java heap, such as 2g.")] = None,
+    timeout: Annotated[str, typer.Option(help="pause, resume: how long to wait until it is effective.")] = "5m",
+    reason: Annotated[str, typer.Option(help="pause: why, for whoever looks at the status.")] = "asked for",
 ) -> None:
-    """Run the streams until stopped: alerts (Kafka to Kafka, in milliseconds) and the lakehouse (Kafka to Delta)."""
+    """Run the streams until stopped: alerts (Kafka to Kafka, in milliseconds) and the lakehouse (Kafka to Delta).
+
+    pause lets the lakehouse's flows end, each with its batch, and keeps them so, over restarts too, until resume.
+    Alerts go on.
+    """
+    if action is Action.PAUSE:
+        _pause(data_dir(path), reason, seconds(timeout))
+    elif action is Action.RESUME:
+        _resume(data_dir(path), seconds(timeout))
+    else:
+        _run(Application(action), data_dir(path), realtime, pack, memory)
+
+
+def _pause(data: DataDir, reason: str, timeout_s: float) -> None:
+    from wardhouse.errors import failures
+    from wardhouse.pausing import pause_stream
+    from wardhouse.status import utc_now
+
+    with failures():
+        pause_stream(data, reason, utc_now(), timeout_s)
+    typer.echo("the lakehouse is paused; alerts go on")
+
+
+def _resume(data: DataDir, timeout_s: float) -> None:
+    from wardhouse.errors import failures
+    from wardhouse.pausing import resume_stream
+
+    with failures():
+        runs = resume_stream(data, timeout_s)
+    typer.echo("the lakehouse goes on" if runs else "no stream runs; the next one starts without a pause")
+
+
+def _run(application: Application, data: DataDir, realtime: bool, pack: str, memory: str | None) -> None:
     import logging
 
     from kafka.errors import KafkaError
@@ -52,7 +100,7 @@ def stream(
     logging.getLogger("py4j").setLevel(logging.WARNING)
     # A broker that is away is told once, by the error it ends in, and not ten times a second by the client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    settings, data = Settings(), data_dir(path)
+    settings = Settings()
     config = StreamConfig(
         data=data,
         bootstrap=bootstrap_servers(settings, data),
@@ -73,4 +121,4 @@ def stream(
     ):
         # Before the seconds that a Java machine takes to start.
         require(config.bootstrap, config.topics.values(), timeout_s=BROKER_WAIT_S)
-        run(name, flows, config, stop, running.ready)
+        run(name, flows, config, stop, running.ready, running.paused)
