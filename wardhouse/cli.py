@@ -17,6 +17,7 @@ from wardhouse.commands import (
     gateway,
     lab,
     limits,
+    maintain,
     notify,
     plan,
     quality,
@@ -70,6 +71,7 @@ app.command("score", rich_help_panel=_DATA)(score.score)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)
 app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_DATA)
+app.command("maintain", rich_help_panel=_DATA)(maintain.maintain)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)

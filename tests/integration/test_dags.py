@@ -4,8 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +32,8 @@ DESCRIBE = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 
+# As Airflow's own processes do.
+sys.path.append(sys.argv[1])
 bag = DagBag(sys.argv[1])
 names = lambda assets: sorted(asset.name for asset in assets)
 
@@ -101,6 +107,29 @@ def observation(number: int, value: float) -> dict:
     }
 
 
+@pytest.fixture
+def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Address of a receiver of webhooks, and what it has got."""
+    got: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep requests out of what a test prints."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"json://127.0.0.1:{server.server_port}/", got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def run_dag(environment: dict[str, str], dag_id: str, conf: dict) -> subprocess.CompletedProcess[str]:
     command = [BIN / "airflow", "dags", "test", dag_id, "--conf", json.dumps(conf)]
     return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -139,8 +168,14 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                         "runs": 'ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
                         "reads": [],
                         "writes": ["quality.validation_result"],
+                        "then": ["hold_error_budget"],
+                    },
+                    "hold_error_budget": {
+                        "runs": 'ward quarantine budget --limit "$BUDGET" --days 1',
+                        "reads": [],
+                        "writes": [],
                         "then": [],
-                    }
+                    },
                 },
             },
             "mimic_backfill": {
@@ -163,6 +198,52 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     },
                 },
             },
+            "research_snapshot": {
+                "assets": [],
+                "tasks": {
+                    "create": {
+                        "runs": 'ward snapshot create "$NAME"',
+                        "reads": [],
+                        "writes": [],
+                        "then": ["verify"],
+                    },
+                    "verify": {
+                        "runs": 'ward snapshot verify "$NAME" --rebuild',
+                        "reads": [],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
+            "stream_checkpoints": {
+                "assets": [],
+                "tasks": {
+                    "look_at_lag": {
+                        "runs": 'ward checkpoint list --max-lag "$MAX_LAG" --max-age "$MAX_AGE"',
+                        "reads": [],
+                        "writes": [],
+                        "then": [],
+                    },
+                    "is_due": {"runs": None, "reads": [], "writes": [], "then": ["backup"]},
+                    "backup": {
+                        "runs": 'ward checkpoint backup "$NAME" --pause',
+                        "reads": [],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
+            "table_maintenance": {
+                "assets": [],
+                "tasks": {
+                    "maintain_tables": {
+                        "runs": 'ward maintain --pause --keep "$KEEP"',
+                        "reads": [],
+                        "writes": ["operation.table_maintenance"],
+                        "then": [],
+                    },
+                },
+            },
             "cohorts": {
                 "assets": ["silver.encounter", "silver.observation", "silver.patient"],
                 "tasks": {
@@ -178,13 +259,18 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
     }
 
 
-def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log(home):
+def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log_and_somebody_is_told(home, told, tmp_path):
     data, environment = home
+    url, got = told
+    channels = tmp_path / "channels.yaml"
+    channels.write_text(json.dumps({"channels": {"operations": {"urls": [url]}}}))
 
-    ran = run_dag(environment, "cohorts", {})
+    ran = run_dag({**environment, "WARD_CHANNELS": str(channels)}, "cohorts", {})
 
     assert ran.returncode == 1, ran.stdout
     assert f"ward: silver.observation is not in {data.root} yet" in ran.stdout
+    assert len(got) == 1
+    assert got[0]["message"].startswith("cohorts: task build_models of run ")
 
 
 def test_each_dag_runs_over_real_tables(home):
