@@ -18,6 +18,8 @@ KEPT = timedelta(days=30)
 """How long files stay that only older versions need. It outlasts a stream that stands still over holidays, and is how
 far back a table can be read as of a time."""
 
+_RETENTION = "delta.deletedFileRetentionDuration"
+
 
 @dataclass(frozen=True)
 class Maintained:
@@ -36,15 +38,18 @@ def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kep
     files_before, _ = _size(spark, path)
     expired = _expire(spark, table, path, now)
     spark.sql(f"OPTIMIZE delta.`{path}`")
+    _keep(spark, path, kept)
+    there = _data_files(path)
+    spark.sql(f"VACUUM delta.`{path}`")
     files, size = _size(spark, path)
-    return Maintained(table.full_name, expired, files_before, files, size, _vacuum(spark, path, kept))
+    return Maintained(table.full_name, expired, files_before, files, size, there - _data_files(path))
 
 
-def tried(spark: "SparkSession", table: Table, path: Path, now: datetime, kept: timedelta) -> Maintained:
-    """What :func:`maintain` would do; how many files it would leave is not known before."""
+def tried(spark: "SparkSession", table: Table, path: Path, now: datetime) -> Maintained:
+    """What :func:`maintain` would do, as far as it is known before: rows, not what comes of files."""
     files, size = _size(spark, path)
     expired = spark.read.format("delta").load(str(path)).where(_beyond(table, now)).count() if table.retention else 0
-    return Maintained(table.full_name, expired, files, files, size, _vacuum(spark, path, kept, dry_run=True))
+    return Maintained(table.full_name, expired, files, files, size, 0)
 
 
 def _beyond(table: Table, now: datetime) -> str:
@@ -59,16 +64,12 @@ def _expire(spark: "SparkSession", table: Table, path: Path, now: datetime) -> i
     return int(deleted["num_affected_rows"]) if deleted else 0
 
 
-def _vacuum(spark: "SparkSession", path: Path, kept: timedelta, *, dry_run: bool = False) -> int:
-    """Remove files (or only count those) that no version of the last ``kept`` needs."""
-    from delta.tables import DeltaTable
-
-    hours = kept.total_seconds() / 3600
-    before = _data_files(path)
-    if dry_run:
-        return spark.sql(f"VACUUM delta.`{path}` RETAIN {hours:g} HOURS DRY RUN").where("path LIKE '%.parquet'").count()
-    DeltaTable.forPath(spark, str(path)).vacuum(hours)
-    return before - _data_files(path)
+def _keep(spark: "SparkSession", path: Path, kept: timedelta) -> None:
+    """Tell the table how long to keep files: VACUUM goes by its property, and passes over what it is asked."""
+    wanted = f"interval {int(kept.total_seconds() // 3600)} hours"
+    properties: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("properties").first()
+    if properties[0].get(_RETENTION) != wanted:
+        spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{_RETENTION}' = '{wanted}')")
 
 
 def _data_files(path: Path) -> int:

@@ -27,6 +27,8 @@ CONF = {
     # The flows of one application have some five hundred generated classes. With Spark's hundred, each batch compiles
     # all of them again, in Janino and then in Java, which costs as much as the batch itself.
     "spark.sql.codegen.cache.maxEntries": "4000",
+    # VACUUM lists folders in as many tasks as this: ten thousand by default, which take minutes for two files.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     # Small files are mended by table maintenance, not in the path of the stream.
     "spark.databricks.delta.autoCompact.enabled": "false",
     "spark.databricks.delta.optimizeWrite.enabled": "false",

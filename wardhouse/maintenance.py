@@ -59,7 +59,8 @@ def run(
         if not dry_run:
             delta.create(spark, TABLE_MAINTENANCE, data.table(TABLE_MAINTENANCE))
         for table in tables:
-            done = (tried if dry_run else maintain)(spark, table, data.table(table), now, kept)
+            path = data.table(table)
+            done = tried(spark, table, path, now) if dry_run else maintain(spark, table, path, now, kept)
             if not dry_run:
                 row = {key: value for key, value in asdict(done).items() if key != "table"}
                 row |= {"run_id": now.isoformat(), "maintained_at": now, "table_name": done.table}

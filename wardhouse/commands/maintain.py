@@ -53,10 +53,7 @@ def maintain(
 def _line(done: "Maintained", *, dry_run: bool) -> str:
     size = f"{done.bytes / 1e6:,.1f} MB"
     if dry_run:
-        return (
-            f"{done.table:<32} {done.files:,} files, {size}; would delete {done.expired_rows:,} rows"
-            f" and {done.vacuumed_files:,} files"
-        )
+        return f"{done.table:<32} {done.files:,} files, {size}; would delete {done.expired_rows:,} rows"
     return (
         f"{done.table:<32} {done.files_before:,} -> {done.files:,} files, {size};"
         f" {done.expired_rows:,} rows deleted, {done.vacuumed_files:,} files vacuumed"
