@@ -1,0 +1,39 @@
+{#-
+  Grain: one instant of an ICU stay at which an early warning score says something new.
+  Source: gold.early_warning_score, by patient and time: from the start of the stay until its end. known_at is when the
+  last of the values that the score is made of became known.
+  Missing data: a score that stood before the stay and did not change in it has no row. A score whose inputs are stale
+  has total_min < total_max, and no total.
+-#}
+with input as (
+
+  select score.patient_id, score.score, score.observed_at, max(observation.recorded_at) as recorded_at
+  from {{ source('gold', 'early_warning_score') }} as score
+  lateral view explode(score.inputs.observation_id) as observation_id
+  inner join {{ ref('stg_observation') }} as observation
+    on observation.observation_id = observation_id
+  group by score.patient_id, score.score, score.observed_at
+
+)
+
+select
+  icu_stay.stay_id,
+  icu_stay.patient_id,
+  icu_stay.started_at,
+  icu_stay.ended_at,
+  score.score,
+  score.observed_at,
+  greatest(score.observed_at, input.recorded_at) as known_at,
+  score.total,
+  score.total_min,
+  score.total_max,
+  score.risk
+from {{ source('gold', 'early_warning_score') }} as score
+inner join {{ ref('icu_stay') }} as icu_stay
+  on score.patient_id = icu_stay.patient_id
+  and score.observed_at >= icu_stay.started_at
+  and (score.observed_at < icu_stay.ended_at or icu_stay.ended_at is null)
+left join input
+  on score.patient_id = input.patient_id
+  and score.score = input.score
+  and score.observed_at = input.observed_at
