@@ -3,8 +3,8 @@
     python -m bench marts [--data FOLDER] [--source mimic-iii] [--built DIR]
 
 Backfills each edition under FOLDER (default: WARD_SHARED_DATA) into a data dir of its own, builds and tests all models,
-and prints what each answer of mimic-code has in common with its mart. ``--built`` compares a data dir whose models are built, and runs
-nothing. The exit code is 1 where a value differs or a row is missing.
+and prints what each answer of mimic-code has in common with its mart. ``--built`` runs nothing and compares a data dir
+whose models are built. The exit code is 1 where a value differs or a row with a value is missing.
 """
 
 import argparse
@@ -57,6 +57,8 @@ def main() -> int:
         print("skipped: neither --data nor WARD_SHARED_DATA names a folder of public data sets")
         return 0
     if given.built is not None:
+        if given.source is None:
+            parser.error("--built needs --source")
         return 0 if compared(given.source, given.data, DataDir(given.built)) else 1
     equal = True
     for source in [given.source] if given.source else ["mimic-iii", "mimic-iv"]:

@@ -104,8 +104,9 @@ class Comparison:
         """For printing: the rows, then a line a column."""
         yield f"{self.mart} beside {self.file}: {'equal' if self.equal else 'DIFFERENT'}"
         yield (
-            f"  {self.rows_in_both} rows in both; only ours {self.only_ours} (and {self.only_ours_without_value} without"
-            f" a value), only theirs {self.only_theirs} (and {self.only_theirs_without_value} without a value)"
+            f"  {self.rows_in_both} rows in both"
+            f"; only ours {self.only_ours}, and {self.only_ours_without_value} without a value"
+            f"; only theirs {self.only_theirs}, and {self.only_theirs_without_value} without a value"
         )
         yield f"  {'column':24}{'ours':>8}{'theirs':>8}{'same':>8}{'within':>8}{'differ':>8}  largest difference"
         for name, found in self.values.items():
@@ -161,13 +162,10 @@ def _values(name: str) -> str:
     tolerance = TEMPERATURE_TOLERANCE if name.startswith("temperature") else TOLERANCE
     same = f"{ours} IS NOT DISTINCT FROM {theirs}"
     close = f"coalesce(abs({ours} - {theirs}) <= {tolerance!r}, false)"
-    return (
-        f"count({ours}), count({theirs}), count(*) FILTER ({same} AND {ours} IS NOT NULL),"
-        f" count(*) FILTER (NOT ({same}) AND {close}), count(*) FILTER (NOT ({same} OR {close})), coalesce(max(abs({ours} - {theirs})), 0)"
-    )
+    counts = (f"{same} AND {ours} IS NOT NULL", f"NOT ({same}) AND {close}", f"NOT ({same} OR {close})")
+    counted = ", ".join(f"count(*) FILTER ({condition})" for condition in counts)
+    return f"count({ours}), count({theirs}), {counted}, coalesce(max(abs({ours} - {theirs})), 0)"
 
 
 def _row(connection: "duckdb.DuckDBPyConnection", sql: str) -> tuple[Any, ...]:
-    row = connection.execute(sql).fetchone()
-    assert row is not None
-    return row
+    return connection.execute(sql).fetchall()[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse.datadir import DataDir
+from lakehouse.pipeline import COHORTS
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
 from wardhouse.commands import airflow
@@ -130,12 +131,12 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                 },
             },
             "cohorts": {
-                "assets": ["silver.observation"],
+                "assets": sorted(COHORTS.reads),
                 "tasks": {
                     "build_models": {
                         "runs": "ward dbt build",
-                        "reads": ["silver.observation"],
-                        "writes": ["mart.vital_sign_hourly"],
+                        "reads": sorted(COHORTS.reads),
+                        "writes": sorted(COHORTS.writes),
                         "then": [],
                     }
                 },

@@ -152,9 +152,10 @@ def test_vital_signs_of_mimics_demos_equal_mimic_codes(spark, project, shared_da
         if answer.source == source
     ]
     assert [each for each in found if not each.equal] == []
-    assert [
-        (each.rows_in_both, each.only_ours_without_value, each.only_theirs_without_value) for each in found
-    ] == [instants, stays]
+    assert [(each.rows_in_both, each.only_ours_without_value, each.only_theirs_without_value) for each in found] == [
+        instants,
+        stays,
+    ]
 
 
 def land(spark, data, source: str, folder) -> None:

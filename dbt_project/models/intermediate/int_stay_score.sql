@@ -7,12 +7,18 @@
 -#}
 with input as (
 
-  select score.patient_id, score.score, score.observed_at, max(observation.recorded_at) as recorded_at
-  from {{ source('gold', 'early_warning_score') }} as score
-  lateral view explode(score.inputs.observation_id) as observation_id
+  select patient_id, score, observed_at, explode(inputs.observation_id) as observation_id
+  from {{ source('gold', 'early_warning_score') }}
+
+),
+
+known as (
+
+  select input.patient_id, input.score, input.observed_at, max(observation.recorded_at) as recorded_at
+  from input
   inner join {{ ref('stg_observation') }} as observation
-    on observation.observation_id = observation_id
-  group by score.patient_id, score.score, score.observed_at
+    on input.observation_id = observation.observation_id
+  group by input.patient_id, input.score, input.observed_at
 
 )
 
@@ -23,7 +29,7 @@ select
   icu_stay.ended_at,
   score.score,
   score.observed_at,
-  greatest(score.observed_at, input.recorded_at) as known_at,
+  greatest(score.observed_at, known.recorded_at) as known_at,
   score.total,
   score.total_min,
   score.total_max,
@@ -33,7 +39,7 @@ inner join {{ ref('icu_stay') }} as icu_stay
   on score.patient_id = icu_stay.patient_id
   and score.observed_at >= icu_stay.started_at
   and (score.observed_at < icu_stay.ended_at or icu_stay.ended_at is null)
-left join input
-  on score.patient_id = input.patient_id
-  and score.score = input.score
-  and score.observed_at = input.observed_at
+left join known
+  on score.patient_id = known.patient_id
+  and score.score = known.score
+  and score.observed_at = known.observed_at
