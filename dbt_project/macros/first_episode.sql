@@ -36,7 +36,7 @@ so_far as (
     observed_at,
     {{ vital_sign }} as value,
     min(observed_at) over run_so_far as onset_at,
-    max(greatest(recorded_at, observed_at)) over run_so_far as known_at,
+    max(known_at) over run_so_far as known_at,
     count(*) over run_so_far as readings
   from numbered
   where meets

@@ -1,4 +1,4 @@
-{#- A data test: the columns together are a key. It answers the keys that more than one row has, or that lack a part. -#}
+{#- A data test: the columns together are a key. It answers keys that lack a part or that more than one row has. -#}
 {% test one_row_per(model, columns) %}
 select {{ columns | join(', ') }}, count(*) as rows_of_key
 from {{ model }}

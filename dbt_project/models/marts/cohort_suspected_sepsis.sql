@@ -1,5 +1,5 @@
 {#-
-  Grain: one ICU stay with a positive screen for sepsis, and score: SIRS (Bone 1992) or qSOFA (Singer 2016) of 2 or more.
+  Grain: one ICU stay and score with a positive screen for sepsis: SIRS (Bone 1992) or qSOFA (Singer 2016) of 2 or more.
   Source: int_stay_score. It is a screen and no diagnosis: neither definition stands without a suspected infection, and
   cultures and antibiotics are not read from MIMIC, nor are white cells, so that SIRS rests on its other three parts.
   Missing data: a score counts by the least it can be; inputs that are missing or stale make nobody positive.

@@ -4,8 +4,8 @@
   Source: icu_stay for the event, which is death in hospital; vital_sign and news2_trajectory for what was known.
   Beside the label stands only what was measured in the 24 hours before the landmark and recorded by then. A value that
   was corrected later is left out, since its first version was wrong and its second not yet known.
-  Missing data: NULL where nothing was known of a vital sign or score. The label is NULL while the outcome is open or not
-  told; leaving hospital alive within the 24 hours counts as no event.
+  Missing data: NULL where nothing was known of a vital sign or score. The label is NULL while the outcome is open or
+  not told; leaving hospital alive within the 24 hours counts as no event.
 -#}
 with landmark as (
 
@@ -41,8 +41,7 @@ known_vital_sign as (
   inner join {{ ref('vital_sign') }} as vital_sign
     on landmark.stay_id = vital_sign.stay_id
     and vital_sign.observed_at > landmark.landmark_at - interval 24 hours
-    and vital_sign.observed_at <= landmark.landmark_at
-    and vital_sign.recorded_at <= landmark.landmark_at
+    and vital_sign.known_at <= landmark.landmark_at
   group by landmark.stay_id, landmark.landmark_at
 
 ),
@@ -58,7 +57,6 @@ known_score as (
   inner join {{ ref('news2_trajectory') }} as score
     on landmark.stay_id = score.stay_id
     and score.observed_at > landmark.landmark_at - interval 24 hours
-    and score.observed_at <= landmark.landmark_at
     and score.known_at <= landmark.landmark_at
   group by landmark.stay_id, landmark.landmark_at
 

@@ -10,7 +10,8 @@ select
   stay_id,
   observed_at,
   min(patient_id) as patient_id,
-  max(recorded_at) as recorded_at,
+  -- MIMIC-III has values that were stored before they were measured.
+  greatest(observed_at, max(recorded_at)) as known_at,
   {%- for sign in vital_signs() %}
   {{ mean("case when vital_sign = '" ~ sign.name ~ "' then value end") }} as {{ sign.name }},
   {%- endfor %}
