@@ -23,10 +23,10 @@ known as (
 )
 
 select
-  icu_stay.stay_id,
-  icu_stay.patient_id,
-  icu_stay.started_at,
-  icu_stay.ended_at,
+  stay.stay_id,
+  stay.patient_id,
+  stay.started_at,
+  stay.ended_at,
   score.score,
   score.observed_at,
   greatest(score.observed_at, known.recorded_at) as known_at,
@@ -35,10 +35,10 @@ select
   score.total_max,
   score.risk
 from {{ source('gold', 'early_warning_score') }} as score
-inner join {{ ref('icu_stay') }} as icu_stay
-  on score.patient_id = icu_stay.patient_id
-  and score.observed_at >= icu_stay.started_at
-  and (score.observed_at < icu_stay.ended_at or icu_stay.ended_at is null)
+inner join {{ ref('int_stay') }} as stay
+  on score.patient_id = stay.patient_id
+  and score.observed_at >= stay.started_at
+  and (score.observed_at < stay.ended_at or stay.ended_at is null)
 left join known
   on score.patient_id = known.patient_id
   and score.score = known.score

@@ -1,18 +1,11 @@
 {#-
   Grain: one stay in an intensive care unit.
-  Source: stg_encounter of class ACUTE, with the admission that it is part of, and stg_patient.
+  Source: int_stay, with the admission of stg_encounter that it is part of, and stg_patient.
   Missing data: a stay without an admission or a patient keeps its row, with NULL for what they would have said. A stay
   or admission that has not ended has NULL for its end and length. Ages above 89 are one group and have no number
   (HIPAA Safe Harbor, and MIMIC-III moves those births 300 years back).
 -#}
-with stay as (
-
-  select * from {{ ref('stg_encounter') }}
-  where encounter_class = 'ACUTE' and started_at is not null
-
-),
-
-with_context as (
+with with_context as (
 
   select
     stay.*,
@@ -32,18 +25,18 @@ with_context as (
         then timestampdiff(year, patient.birth_date, coalesce(admission.started_at, stay.started_at))
       else year(coalesce(admission.started_at, stay.started_at)) - patient.birth_year
     end as years
-  from stay
+  from {{ ref('int_stay') }} as stay
   left join {{ ref('stg_encounter') }} as admission
-    on stay.part_of = admission.encounter_id
+    on stay.admission_id = admission.encounter_id
   left join {{ ref('stg_patient') }} as patient
     on stay.patient_id = patient.patient_id
 
 )
 
 select
-  encounter_id as stay_id,
+  stay_id,
   patient_id,
-  part_of as admission_id,
+  admission_id,
   source,
   gender,
   cast(case when years < 90 then years end as int) as age,
@@ -55,7 +48,7 @@ select
     when years < 90 then '80-89'
     when years >= 90 then '90+'
   end as age_group,
-  location as care_unit,
+  care_unit,
   started_at,
   ended_at,
   timestampdiff(second, started_at, ended_at) / 86400D as length_of_stay_days,
@@ -66,9 +59,9 @@ select
   discharged_to,
   -- A stay without an admission is told apart by its own id.
   cast(row_number() over (
-    partition by patient_id, coalesce(part_of, encounter_id) order by started_at, encounter_id
+    partition by patient_id, coalesce(admission_id, stay_id) order by started_at, stay_id
   ) as int) as stay_of_admission,
-  cast(row_number() over (partition by patient_id order by started_at, encounter_id) as int) as stay_of_patient,
+  cast(row_number() over (partition by patient_id order by started_at, stay_id) as int) as stay_of_patient,
   died_in_hospital,
   hospital_death_at,
   deceased_on
