@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lakehouse.datadir import DataDir
+from lakehouse.pipeline import COHORTS
 from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
 from lakehouse.reader import query
 from lakehouse.sources.mimic_iv import SOURCE as MIMIC_IV
@@ -245,12 +246,12 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                 },
             },
             "cohorts": {
-                "assets": ["silver.encounter", "silver.observation", "silver.patient"],
+                "assets": sorted(COHORTS.reads),
                 "tasks": {
                     "build_models": {
                         "runs": "ward dbt build",
-                        "reads": ["silver.encounter", "silver.observation", "silver.patient"],
-                        "writes": ["mart.vital_sign_hourly"],
+                        "reads": sorted(COHORTS.reads),
+                        "writes": sorted(COHORTS.writes),
                         "then": [],
                     }
                 },

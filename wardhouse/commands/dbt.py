@@ -8,13 +8,15 @@ is moved, and no Derby database that lets in one process at a time.
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lakehouse.datadir import DataDir
-from lakehouse.tables import TABLES
+from lakehouse.pipeline import flow_named
+from lakehouse.tables import OBSERVATION, TABLES
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 
 SOURCES = tuple(table for table in TABLES if table.layer in ("silver", "gold"))
 """The declared tables that models may read: dbt_project/models/staging/sources.yml is made from them."""
+
+FRESH = {OBSERVATION.full_name: timedelta(days=1)}
+"""What `ward dbt source freshness` holds: models are built each night, and vital signs come at every hour of the day.
+Admissions and alerts may well be missing for a day."""
 
 CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Context settings to register the command with: what it does not know itself is dbt's."""
@@ -51,8 +57,7 @@ def dbt(
         os.environ.update(environment(data))
         if arguments[0] in _WITHOUT_SPARK:
             raise typer.Exit(invoke(arguments))
-        for table in SOURCES:
-            open_table(data, table)
+        open_table(data, OBSERVATION)
         spark = open_session(settings, data, memory)
     try:
         code = invoke(arguments)
@@ -87,7 +92,15 @@ def open_session(settings: Settings, data: DataDir, memory: str) -> "SparkSessio
 
 
 def register(spark: "SparkSession", data: DataDir) -> None:
-    """Name every Delta table under the data dir in the session's catalog, as LAYER.NAME."""
+    """Name every Delta table under the data dir in the session's catalog, as LAYER.NAME.
+
+    What models read and the data dir lacks is made, empty: where only history was backfilled, no alert ever rang.
+    """
+    from lakehouse import delta
+
+    for table in TABLES:
+        if table.full_name in flow_named("cohorts").reads:
+            delta.create(spark, table, data.table(table))
     for log in sorted(data.table_root.glob("*/*/_delta_log")):
         layer, name = log.parts[-3:-1]
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS `{layer}`")

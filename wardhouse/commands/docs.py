@@ -13,10 +13,10 @@ def generated() -> dict[Path, str]:
     from lakehouse.render_dbt import dbt_sources_yaml
     from lakehouse.tables import TABLES
     from lakehouse.topics import TOPICS
-    from wardhouse.commands.dbt import SOURCES
+    from wardhouse.commands.dbt import FRESH, SOURCES
 
     return {
-        Path("dbt_project/models/staging/sources.yml"): dbt_sources_yaml(SOURCES),
+        Path("dbt_project/models/staging/sources.yml"): dbt_sources_yaml(SOURCES, FRESH),
         Path("docs/tables.md"): pages.tables_page(TABLES),
         Path("docs/lineage.md"): pages.lineage_page(check(), TOPICS),
     }
