@@ -16,8 +16,14 @@ COUNT = "patients"
 
 NEVER = ("bronze", "quality", "operation")
 """Layers that never leave: raw messages, and what concerns the running of the stack."""
-STAYING = ("silver.dead_letter", "silver.clinical_resource")
-"""Tables of other layers that never leave: records that nobody could read, and resources as they were sent."""
+STAYING = ("silver.dead_letter", "silver.clinical_resource", "mart.alert_burden")
+"""Tables of other layers that never leave: records that nobody could read, resources as they were sent, and the alerts
+of a unit's day, which do not say of how many patients."""
+
+_VITAL_SIGNS = (
+    *("heart_rate", "systolic_bp", "diastolic_bp", "mean_bp", "respiratory_rate", "temperature", "spo2", "glucose"),
+    *("systolic_bp_cuff", "diastolic_bp_cuff", "mean_bp_cuff"),
+)
 
 
 class Privacy(StrEnum):
@@ -50,16 +56,24 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         *("limit_value", "escalation_step", "escalations", "step", "attempts"),
         # Of patients and their stays.
         *("gender", "class", "type", "admit_source", "discharge_disposition", "died"),
+        *("age_group", "care_unit", "length_of_stay_days", "admission_type", "admitted_from", "discharged_to"),
+        *("stay_of_admission", "stay_of_patient", "died_in_hospital", "death_within_24_hours"),
+        *("hours_since_start", "hours_to_death", "change", "news2_min", "news2_max"),
+        # Signals by name, and their statistics.
+        *_VITAL_SIGNS,
+        *(f"{name}_{statistic}" for name in _VITAL_SIGNS for statistic in ("min", "max", "mean")),
         # Of aggregate tables.
         COUNT,
     ),
     Privacy.PSEUDONYM: (
         *(PATIENT, "encounter_id", "device_id", "observation_id"),
-        *("alert_id", "alert_ids", "notification_id", "digest_id"),
+        *("alert_id", "alert_ids", "notification_id", "digest_id", "stay_id", "admission_id"),
     ),
     Privacy.SHIFTED: (
         *("observed_at", "recorded_at", "stale_at", "minute", "hour", "opened_at"),
-        *("started_at", "silver.encounter.ended_at", "deceased_on"),
+        *("started_at", "silver.encounter.ended_at", "mart.icu_stay.ended_at", "deceased_on"),
+        *("admitted_at", "discharged_at", "hospital_death_at"),
+        *("landmark_at", "onset_at", "confirmed_at", "known_at", "stands_until"),
     ),
     Privacy.AGE: ("age", "age_years"),
     Privacy.BIRTH: ("birth_date", "birth_year"),

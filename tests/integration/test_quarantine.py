@@ -15,6 +15,7 @@ from lakehouse.ledger import Check
 from lakehouse.pipeline import OBSERVATION as SILVER
 from lakehouse.session import build_session
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from lakehouse.transforms.clinical_resource import TABLES as RESOURCE_TABLES
 from streaming import verify
 from tests.fixtures.mimic import write_mimic_iii
 from tests.fixtures.streams import config_of
@@ -45,7 +46,7 @@ def faults(data: DataDir) -> list[Check]:
     """What the ledger finds at fault from bronze to gold."""
     config = config_of(data)
     spark = build_session("wardhouse-tests", config.jars)
-    layers = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE)
+    layers = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE, *RESOURCE_TABLES)
     tables = {table.full_name: delta.read(spark, data.table(table)) for table in layers}
     checks, _ = verify._parsed(spark, config, tables, position(data.checkpoint(SILVER)))
     return [check for check in (*checks, verify._derived(tables)) if not check.holds]

@@ -140,13 +140,14 @@ def test_the_macro_as_known_at_gives_what_the_reader_gives(spark, project, capsy
     write(
         spark,
         project,
+        OBSERVATION,
         [
-            observation(1, "2026-03-01T12:10:00", 80.0),
-            observation(1, "2026-03-01T12:10:00", 90.0, status="corrected", **later),
-            observation(2, "2026-03-01T12:20:00", 100.0),
-            observation(2, "2026-03-01T12:20:00", 100.0, status="entered-in-error", **later),
-            observation(3, "2026-03-01T12:30:00", 60.0),
-            observation(3, "2026-03-01T12:30:00", 50.0, version=b"w" * 16, offset=9),
+            value(1, "2026-03-01T12:10:00", 80.0),
+            value(1, "2026-03-01T12:10:00", 90.0, status="corrected", **later),
+            value(2, "2026-03-01T12:20:00", 100.0),
+            value(2, "2026-03-01T12:20:00", 100.0, status="entered-in-error", **later),
+            value(3, "2026-03-01T12:30:00", 60.0),
+            value(3, "2026-03-01T12:30:00", 50.0, version=b"w" * 16, offset=9),
         ],
     )
     known = "{{ as_known_at(source('silver', 'observation'), \"timestamp '%s'\") }}"
