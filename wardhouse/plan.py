@@ -24,6 +24,7 @@ _SPARK_TYPE = {
     "boolean": "BOOLEAN",
     "binary": "BINARY",
     "timestamp": "TIMESTAMP",
+    "date": "DATE",
 }
 """Delta's names of the types that declarations use."""
 
