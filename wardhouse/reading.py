@@ -55,7 +55,7 @@ def resource_summary(tally: "Tally", done: str) -> list[str]:
         ("of them without the one they belong to, rows", tally.flawed_rows.total()),
     )
     return [
-        *(f"{count:>13,}  {what}" for number, (what, count) in enumerate(parts) if count or number < 1),
+        *(f"{count:>13,}  {what}" for what, count in parts if count),
         *(f"               {problem}" for problem in tally.problems[:5]),
         *(f"               no file {stem}: nothing of it in silver" for stem in tally.missing_files),
     ]
