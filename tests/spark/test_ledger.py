@@ -11,12 +11,13 @@ from lakehouse.delta import Write
 from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
 from lakehouse.pipeline import OBSERVATION as FLOW
 from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from lakehouse.transforms.clinical_resource import TABLES as RESOURCE_TABLES
 from streaming import verify
 from streaming.observation import write_batch
 from tests.fixtures.streams import config_of
-from tests.fixtures.vitals import encoded, heart_rate
+from tests.fixtures.vitals import encoded, encoded_patient, heart_rate
 
-LAYERS = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE)
+LAYERS = (DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, VITAL_SIGN_MINUTE, *RESOURCE_TABLES)
 SENT = (
     encoded(heart_rate(70), {"code": "8310-5", "value": 36.6, "unit": "Cel"}),
     encoded(heart_rate(70), {"code": "8310-5", "value": 36.6, "unit": "Cel"}),
@@ -62,7 +63,8 @@ def landed(spark, records, empty_tables, tmp_path_factory):
     config = config_of(DataDir(tmp_path_factory.mktemp("landed") / "ward"))
     shutil.copytree(empty_tables.root, config.data.root)
     bronze = config.data.table(DEVICE_MESSAGE)
-    delta.append(records(*SENT), bronze, Write("bronze", 0))
+    resources = records(encoded_patient("7"), topic="clinical.resource")
+    delta.append(records(*SENT).union(resources), bronze, Write("bronze", 0))
     write_batch(FLOW, config)(delta.read(spark, bronze), 0)
     return config.data
 
@@ -89,6 +91,7 @@ def proven(spark, lake):
 
 PARSED = "silver: every parsed value is an observation or in quarantine"
 LETTERS = "silver: every record that cannot be parsed is a dead letter"
+RESOURCES = "silver: every resource is in its table"
 GOLD = "gold: every minute equals what silver gives"
 TOTALS = {"observations": 3, "quarantined": 1, "dead_letters": 2, "duplicates_removed": 2}
 
@@ -108,20 +111,28 @@ def test_what_the_stream_has_written_holds_and_what_silver_has_not_read_yet_is_n
                 "DELETE FROM {observation} WHERE value = 80",
                 "DELETE FROM {observation_quarantine}",
                 "DELETE FROM {dead_letter} WHERE reason = 'tombstone'",
+                "DELETE FROM {patient}",
             ],
-            {PARSED: (Fault.LOST, 2), LETTERS: (Fault.LOST, 1), GOLD: (Fault.UNEXPLAINED, 2)},
+            {
+                PARSED: (Fault.LOST, 2),
+                LETTERS: (Fault.LOST, 1),
+                RESOURCES: (Fault.LOST, 1),
+                GOLD: (Fault.UNEXPLAINED, 2),
+            },
         ),
         (
             [
                 "INSERT INTO {observation} SELECT * FROM {observation} WHERE value = 36.6",
                 "INSERT INTO {observation_quarantine} SELECT * FROM {observation_quarantine}",
                 "INSERT INTO {dead_letter} SELECT * FROM {dead_letter}",
+                "INSERT INTO {patient} SELECT * FROM {patient}",
                 "INSERT INTO {vital_sign_minute} SELECT * FROM {vital_sign_minute} WHERE count = 2",
             ],
             {
                 "silver: one row a version": (Fault.DUPLICATED, 1),
                 "silver: one quarantined row a version": (Fault.DUPLICATED, 1),
                 "silver: one dead letter a record": (Fault.DUPLICATED, 2),
+                "silver: one row a version of a resource": (Fault.DUPLICATED, 1),
                 GOLD: (Fault.UNEXPLAINED, 1),
             },
         ),
@@ -129,6 +140,7 @@ def test_what_the_stream_has_written_holds_and_what_silver_has_not_read_yet_is_n
             [
                 "UPDATE {observation} SET version = unhex('00') WHERE value = 36.6",
                 "UPDATE {dead_letter} SET offset = 77 WHERE reason = 'tombstone'",
+                "UPDATE {patient} SET version = unhex('00')",
                 "UPDATE {vital_sign_minute} SET mean = mean + 1e-9 WHERE count = 2",
             ],
             {
@@ -136,6 +148,8 @@ def test_what_the_stream_has_written_holds_and_what_silver_has_not_read_yet_is_n
                 "silver: nothing that bronze has not": (Fault.UNEXPLAINED, 1),
                 LETTERS: (Fault.LOST, 1),
                 "silver: no dead letter that bronze has not": (Fault.UNEXPLAINED, 1),
+                RESOURCES: (Fault.LOST, 1),
+                "silver: no resource that bronze has not": (Fault.UNEXPLAINED, 1),
                 GOLD: (Fault.UNEXPLAINED, 2),
             },
         ),
