@@ -24,7 +24,8 @@ RECORD = "topic STRING, partition INT, offset BIGINT, received_at TIMESTAMP, key
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:
-    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="1g", java_options="-XX:+UseSerialGC")
+    # One session serves hundreds of tests, each with plans and tables of its own.
+    session = build_session("wardhouse-tests", Path(".jars"), cores=2, memory="2g", java_options="-XX:+UseSerialGC")
     # A test's few rows are done before their Java would be generated and compiled. Tests of whole runs do that.
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
