@@ -1,7 +1,7 @@
 """``ward snapshot``: tables pinned for research, with a proof of what they contain."""
 
-import time
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,7 +54,7 @@ def _settled(data: DataDir, name: str, tables: list[str]) -> "Manifest":
         except snapshot.UnsettledError:
             if attempt == _ATTEMPTS - 1:
                 raise
-            time.sleep(_PAUSE_S)
+            sleep(_PAUSE_S)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

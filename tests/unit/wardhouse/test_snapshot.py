@@ -80,7 +80,7 @@ def test_tables_between_two_steps_of_a_batch_are_tried_again_and_then_told(
             minutes = as_known_at(filled, VITAL_SIGN_MINUTE, None).to_arrow_table()
             deltalake.write_deltalake(filled.table(VITAL_SIGN_MINUTE), minutes, mode="overwrite")
 
-    monkeypatch.setattr(command.time, "sleep", settle)
+    monkeypatch.setattr(command, "sleep", settle)
     assert ward(filled, "create", "paper").exit_code == 0
     assert pauses == [5.0, 5.0]
 
