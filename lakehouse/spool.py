@@ -151,12 +151,21 @@ def split(tables: Iterable["pa.Table"], folder: Path, count: int, counts: Callab
     A bucket has all of its patients, in the order of the rows. One without a row is not made. ``counts`` is asked when
     all is read, and kept beside the buckets. Returns the buckets.
     """
+    making = folder.with_name(f"{folder.name}.making")
+    making.mkdir(parents=True)
+    try:
+        _fill(making, tables, count)
+        (making / _COUNTS).write_bytes(orjson.dumps(counts(), option=orjson.OPT_INDENT_2))
+    except BaseException:
+        shutil.rmtree(making)
+        raise
+    making.rename(folder)
+    return sorted(bucket for bucket in folder.iterdir() if bucket.is_dir())
+
+
+def _fill(making: Path, tables: Iterable["pa.Table"], count: int) -> None:
     import pyarrow as pa
 
-    making = folder.with_name(f"{folder.name}.making")
-    if making.exists():
-        shutil.rmtree(making)
-    making.mkdir(parents=True)
     waiting: dict[int, list[pa.Table]] = {}
     files: Counter[int] = Counter()
 
@@ -173,9 +182,6 @@ def split(tables: Iterable["pa.Table"], folder: Path, count: int, counts: Callab
                 write(bucket)
     for bucket in sorted(waiting):
         write(bucket)
-    (making / _COUNTS).write_bytes(orjson.dumps(counts(), option=orjson.OPT_INDENT_2))
-    making.rename(folder)
-    return sorted(bucket for bucket in folder.iterdir() if bucket.is_dir())
 
 
 def split_from(bucket: Path) -> dict[str, Any]:
