@@ -41,13 +41,17 @@ _IV_CUFF = {"systolic_bp_cuff": "sbp_ni", "diastolic_bp_cuff": "dbp_ni", "mean_b
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of mimic-code: its file, the mart it is beside, its key as SQL, and its columns by ours."""
+    """An answer of mimic-code: its file, the mart it is beside, its key as SQL, and its columns by ours.
+
+    ``made_up`` are columns that say something even of an instant at which nothing was charted.
+    """
 
     source: str
     file: str
     mart: str
     key: Mapping[str, str]
     columns: Mapping[str, str]
+    made_up: tuple[str, ...] = ()
 
 
 def _of_a_day(columns: Mapping[str, str]) -> dict[str, str]:
@@ -62,9 +66,26 @@ _STAY_III = {"stay_id": "'mimic-iii/' || icustay_id"}
 _STAY_IV = {"stay_id": "'mimic-iv/' || stay_id"}
 _TIME = {"observed_at": "charttime AT TIME ZONE 'UTC'"}
 
+_COMA = {"eye": "gcseyes", "verbal": "gcsverbal", "motor": "gcsmotor", "intubated": "endotrachflag"}
+
 ANSWERS = (
     Answer("mimic-iii", "mimiciii_demo_pivoted_vital.csv.gz", "vital_sign", _STAY_III | _TIME, _III),
     Answer("mimic-iii", "mimiciii_demo_vitals_first_day.csv.gz", "first_day_vital_sign", _STAY_III, _of_a_day(_III)),
+    Answer(
+        "mimic-iii",
+        "mimiciii_demo_pivoted_gcs.csv.gz",
+        "coma_score",
+        _STAY_III | _TIME,
+        {"total": "gcs"} | _COMA,
+        ("total", "intubated"),
+    ),
+    Answer(
+        "mimic-iii",
+        "mimiciii_demo_gcs_first_day.csv.gz",
+        "first_day_coma_score",
+        _STAY_III,
+        {"total_min": "mingcs"} | _COMA,
+    ),
     Answer("mimic-iv", "mimiciv_demo_vitalsign.csv.gz", "vital_sign", _STAY_IV | _TIME, _IV | _IV_CUFF),
     Answer("mimic-iv", "mimiciv_demo_first_day_vitalsign.csv.gz", "first_day_vital_sign", _STAY_IV, _of_a_day(_IV)),
 )
@@ -122,8 +143,10 @@ def compare(answer: Answer, marts: Path, results: Path) -> Comparison:
     import duckdb
 
     mart = deltalake.DeltaTable(marts / answer.mart).to_pyarrow_table()
-    columns = ", ".join((*answer.key, *answer.columns))
-    theirs = ", ".join(f"{sql} AS {name}" for name, sql in (*answer.key.items(), *answer.columns.items()))
+    # Values as numbers: mimic-code has 1 for true.
+    columns = ", ".join((*answer.key, *(f"CAST({name} AS DOUBLE) AS {name}" for name in answer.columns)))
+    values = (f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in answer.columns.items())
+    theirs = ", ".join((*(f"{sql} AS {name}" for name, sql in answer.key.items()), *values))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("mart", mart)
@@ -140,7 +163,8 @@ def _compared(connection: "duckdb.DuckDBPyConnection", answer: Answer) -> Compar
 
     def only(one: str, other: str) -> tuple[Any, ...]:
         rows = f"FROM {one} ANTI JOIN {other} USING ({key})"
-        with_value = f"coalesce({', '.join(answer.columns)}) IS NOT NULL"
+        values = (name for name in answer.columns if name not in answer.made_up)
+        with_value = f"coalesce({', '.join(values)}) IS NOT NULL"
         return _row(connection, f"SELECT count(*) FILTER ({with_value}), count(*) FILTER (NOT ({with_value})) {rows}")
 
     in_both = f"FROM ours JOIN theirs USING ({key})"

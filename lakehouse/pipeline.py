@@ -182,6 +182,8 @@ COHORTS = Flow(
         "mart.vital_sign",
         "mart.vital_sign_hourly",
         "mart.first_day_vital_sign",
+        "mart.coma_score",
+        "mart.first_day_coma_score",
         "mart.news2_trajectory",
         "mart.cohort_adult_first_icu_stay",
         "mart.cohort_hypoxaemia",

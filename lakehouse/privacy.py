@@ -62,6 +62,7 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         # Signals by name, and their statistics.
         *_VITAL_SIGNS,
         *(f"{name}_{statistic}" for name in _VITAL_SIGNS for statistic in ("min", "max", "mean")),
+        *("eye", "verbal", "motor", "intubated"),
         # Of aggregate tables.
         COUNT,
     ),

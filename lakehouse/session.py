@@ -27,8 +27,8 @@ CONF = {
     # The flows of one application have some five hundred generated classes. With Spark's hundred, each batch compiles
     # all of them again, in Janino and then in Java, which costs as much as the batch itself.
     "spark.sql.codegen.cache.maxEntries": "4000",
-    # Every broadcast of a small table, sort and hash table takes at least a page. Spark would choose 16 to 64 MB for one,
-    # and a batch with dozens of joins then fills a heap of gigabytes with zeros.
+    # Every broadcast of a small table, sort and hash table takes at least a page. Spark would choose 16 to 64 MB for
+    # one, and a batch with dozens of joins then fills a heap of gigabytes with zeros.
     "spark.buffer.pageSize": "1m",
     # VACUUM lists folders in as many tasks as this: ten thousand by default, which take minutes for two files.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",

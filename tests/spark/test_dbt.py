@@ -166,17 +166,17 @@ def test_the_macro_as_known_at_gives_what_the_reader_gives(spark, project, capsy
 
 
 @pytest.mark.parametrize(
-    ("source", "instants", "stays"),
+    ("source", "rows"),
     [
         # Rows in both, and rows that only we or only they have; these hold no value. docs/cohorts.md says why.
-        ("mimic-iii", (9791, 0, 14), (73, 3, 0)),
-        ("mimic-iv", (10193, 0, 7), (71, 0, 0)),
+        ("mimic-iii", [(9791, 0, 14), (73, 3, 0), (1974, 0, 1), (76, 0, 0)]),
+        ("mimic-iv", [(10193, 0, 7), (71, 0, 0)]),
     ],
 )
-def test_vital_signs_of_mimics_demos_equal_mimic_codes(spark, project, shared_data, source, instants, stays):
+def test_vital_signs_and_coma_scores_of_mimics_demos_equal_mimic_codes(spark, project, shared_data, source, rows):
     land(spark, project, source, shared_data / f"{source}-demo")
 
-    assert dbt.invoke(["run", "--select", "icu_stay", "vital_sign", "first_day_vital_sign"]) == 0
+    assert dbt.invoke(["run", "--select", "+first_day_vital_sign", "vital_sign", "+first_day_coma_score"]) == 0
 
     found = [
         compare(answer, project.table_root / "mart", shared_data / "mimic-code-results")
@@ -184,10 +184,7 @@ def test_vital_signs_of_mimics_demos_equal_mimic_codes(spark, project, shared_da
         if answer.source == source
     ]
     assert [each for each in found if not each.equal] == []
-    assert [(each.rows_in_both, each.only_ours_without_value, each.only_theirs_without_value) for each in found] == [
-        instants,
-        stays,
-    ]
+    assert [(each.rows_in_both, each.only_ours_without_value, each.only_theirs_without_value) for each in found] == rows
 
 
 def land(spark, data, source: str, folder) -> None:
