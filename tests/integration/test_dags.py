@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lakehouse import snapshot
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import COHORTS
 from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
@@ -22,6 +23,7 @@ from lakehouse.sources.source import Selection, Tally
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
 from tests.fixtures.mimic import write_mimic_iv
+from wardhouse import backup
 from wardhouse.commands import airflow
 from wardhouse.settings import Settings
 
@@ -297,7 +299,7 @@ def test_each_dag_runs_over_real_tables(home):
     ]
 
 
-def test_history_lands_bucket_by_bucket(home, tmp_path):
+def test_history_lands_bucket_by_bucket_and_is_then_maintained_backed_up_and_pinned(home, tmp_path):
     _, environment = home
     data = DataDir(tmp_path / "ward")
     folder = write_mimic_iv(tmp_path / "mimic", patients=4).folder
@@ -307,13 +309,31 @@ def test_history_lands_bucket_by_bucket(home, tmp_path):
     expected = sum(1 for _ in MIMIC_IV.events(folder, selection, Tally())) + 3 * len(subjects)
 
     asked = {"source": "mimic-iv", "path": str(folder), "buckets": 2, "subjects": ",".join(subjects)}
-    ran = run_dag({**environment, "WARD_DATA_DIR": str(data.root)}, "mimic_backfill", asked)
+    environment = {**environment, "WARD_DATA_DIR": str(data.root)}
+    ran = run_dag(environment, "mimic_backfill", asked)
 
     assert ran.returncode == 0, ran.stdout
     landed = query(data, "SELECT written FROM operation.backfill_run WHERE status = 'landed'").to_pylist()
     assert len(landed) == 2
     assert sum(row["written"] for row in landed) == expected
     counts = 'count(*) AS rows, count(DISTINCT (topic, "offset")) AS lines'
+    assert query(data, f"SELECT {counts} FROM bronze.device_message").to_pylist() == [
+        {"rows": expected, "lines": expected}
+    ]
+
+    for dag_id, conf in (
+        ("table_maintenance", {}),
+        ("stream_checkpoints", {"backup": True}),
+        ("research_snapshot", {"name": "first"}),
+    ):
+        ran = run_dag(environment, dag_id, conf)
+        assert ran.returncode == 0, ran.stdout
+
+    kept = query(data, "SELECT DISTINCT table_name FROM operation.table_maintenance").to_pylist()
+    assert {"bronze.device_message", "silver.observation"} <= {row["table_name"] for row in kept}
+    (saved,) = backup.names(data)
+    assert backup.read(data, saved).versions.keys() >= {"bronze.device_message", "silver.observation"}
+    assert snapshot.verify(data, snapshot.load(data, "first")) == ()
     assert query(data, f"SELECT {counts} FROM bronze.device_message").to_pylist() == [
         {"rows": expected, "lines": expected}
     ]
