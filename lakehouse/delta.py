@@ -108,8 +108,45 @@ def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -
     rows.write.format("delta").mode("overwrite").options(**options).save(str(path))
 
 
-def replace_keys(rows: "DataFrame", table: Table, path: Path, write: Write, *, gone: str, within: str = "true") -> None:
-    """Put each row in place of the one with its key; where ``gone`` holds of the new row, leave none."""
+def replace_keys(
+    rows: "DataFrame",
+    table: Table,
+    path: Path,
+    write: Write,
+    *,
+    gone: str,
+    within: str = "true",
+    mostly_new: bool = False,
+) -> None:
+    """Put each row in place of the one with its key; where ``gone`` holds of the new row, leave none.
+
+    ``within`` is a condition on the table ``t`` that bounds where such keys can be, ``gone`` one on the rows ``s``.
+    ``mostly_new``: the table may well have none of these keys, as in history. Then looking first is worth it, since
+    adding rows is a third of the work of a MERGE.
+    """
+    if mostly_new:
+        rows = rows.persist()
+        try:
+            if _has_none(rows, table, path, within):
+                append(rows.alias("s").where(f"NOT ({gone})"), path, write)
+            else:
+                _merge(rows, table, path, write, gone, within)
+        finally:
+            rows.unpersist()
+    else:
+        _merge(rows, table, path, write, gone, within)
+
+
+def _has_none(rows: "DataFrame", table: Table, path: Path, within: str) -> bool:
+    """Whether the table has none of the keys, by their hashes; some that share a hash only pass for the same."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    hashed = F.xxhash64(*table.key).alias("hash")
+    target = read(rows.sparkSession, path).alias("t").where(within).select(hashed)
+    return bool(target.join(F.broadcast(rows.select(hashed)), "hash", "left_semi").isEmpty())
+
+
+def _merge(rows: "DataFrame", table: Table, path: Path, write: Write, gone: str, within: str) -> None:
     differs = " OR ".join(f"NOT (s.`{c.name}` <=> t.`{c.name}`)" for c in table.columns if c.name not in table.key)
     with _transaction(rows.sparkSession, write):
         (

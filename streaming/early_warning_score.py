@@ -130,7 +130,9 @@ def _land_inputs(
     if len(minutes) > FEW_MINUTES:
         near = delta.within("t.minute", minutes, _MINUTE)
         gone = "s.observed_at IS NULL"
-        delta.replace_keys(score_input.unpacked(changed), SCORE_INPUT, path, write, gone=gone, within=near)
+        delta.replace_keys(
+            score_input.unpacked(changed), SCORE_INPUT, path, write, gone=gone, within=near, mostly_new=True
+        )
         return
     others = kept.join(changed.select(*KEY), list(KEY), "left_anti")
     rows = score_input.unpacked(changed).where("observed_at IS NOT NULL").unionByName(others)
@@ -233,7 +235,7 @@ def _replace_scores(derived: "DataFrame", spans: "DataFrame", config: StreamConf
     gone = existing.join(spans, within, "left_semi").select(*key).join(derived.select(*key), key, "left_anti")
     rows = derived.unionByName(gone, allowMissingColumns=True)
     near = delta.between("t.observed_at", ranges)
-    delta.replace_keys(rows, EARLY_WARNING_SCORE, path, write, gone="s.total_min IS NULL", within=near)
+    delta.replace_keys(rows, EARLY_WARNING_SCORE, path, write, gone="s.total_min IS NULL", within=near, mostly_new=True)
 
 
 def _minutes_of(span: Range) -> float:

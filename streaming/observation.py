@@ -32,6 +32,9 @@ DENSE_ROWS = 1_000
 spans few minutes and later batches leave it unread; and its statistics are replaced as a whole, which costs the same
 however many keys it has, instead of key by key. Either way gives the same rows."""
 
+MANY_MINUTES = 60
+"""Stragglers of what is live touch a few minutes; more are history, of which gold has nothing as a rule."""
+
 _MINUTE = timedelta(minutes=1)
 _COORDINATES = ("topic", "partition", "offset")
 _MINUTE_COLUMNS = tuple(column.name for column in VITAL_SIGN_MINUTE.columns)
@@ -141,6 +144,7 @@ def mend_minutes(values: "DataFrame", minutes: tuple[datetime, ...], config: Str
             write,
             gone="s.`count` IS NULL",
             within=delta.within("t.minute", minutes, _MINUTE),
+            mostly_new=len(minutes) > MANY_MINUTES,
         )
     finally:
         derived.unpersist()

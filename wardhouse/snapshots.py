@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from lakehouse import digest, reader, scores, vocabulary
 from lakehouse.datadir import DataDir
+from lakehouse.pipeline import COHORTS
 from lakehouse.snapshot import Difference, Manifest, link, place_of
 from wardhouse import __version__
 from wardhouse.commands import dbt
@@ -72,14 +73,12 @@ def rebuilt(data: DataDir, manifest: Manifest, memory: str) -> tuple[Difference,
     if not marts:
         return ()
     pins = {pin.name: pin for pin in manifest.tables}
-    if missing := [table.full_name for table in dbt.SOURCES if table.full_name not in pins]:
-        raise Failure(
-            f"snapshot {manifest.name} lacks {', '.join(missing)}: marts are built from all of silver and gold"
-        )
+    if missing := sorted(set(COHORTS.reads) - pins.keys()):
+        raise Failure(f"snapshot {manifest.name} lacks {', '.join(missing)}, of which marts are built")
     data.root.joinpath("scratch").mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="rebuild-", dir=data.root / "scratch") as folder:
         scratch = DataDir(Path(folder))
-        for table in dbt.SOURCES:
+        for table in (table for table in dbt.SOURCES if table.full_name in pins):
             link(reader.open_table(place, table), place.table(table), scratch.table(table))
         _build(scratch, memory)
         found = {name: digest.content(reader.open(scratch, name)) for name in reader.tables_there(scratch)}

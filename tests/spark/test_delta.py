@@ -103,16 +103,28 @@ def test_replace_where_refuses_rows_that_do_not_fulfil_the_condition(place):
     assert kept() == OLD
 
 
-def test_replace_keys_puts_each_row_in_place_of_its_key_s_and_leaves_none_where_it_is_gone(place):
+@pytest.mark.parametrize("mostly_new", [False, True])
+def test_replace_keys_puts_each_row_in_place_of_its_key_s_and_leaves_none_where_it_is_gone(place, mostly_new):
     rows, path, kept = place
     new = rows(("a", 1, "new"), ("b", 1, None), ("d", 9, "new"), ("e", 9, None))
     for version in (0, 0, 1):
-        delta.replace_keys(new, PLACE, path, Write("keys", version), gone="s.said IS NULL")
+        delta.replace_keys(new, PLACE, path, Write("keys", version), gone="s.said IS NULL", mostly_new=mostly_new)
         assert kept() == [("a", 1, "new"), ("c", 2, "old"), ("d", 9, "new")]
     delta.replace_keys(rows(("a", 1, "third")), PLACE, path, Write("keys", 1), gone="s.said IS NULL")
     assert kept()[0] == ("a", 1, "new")
     delta.replace_keys(rows(("a", 1, "third")), PLACE, path, Write("keys", 2), gone="s.said IS NULL")
     assert kept()[0] == ("a", 1, "third")
+
+
+def test_replace_keys_adds_what_the_table_has_nothing_of_and_again_changes_nothing(place):
+    rows, path, kept = place
+    new = rows(("d", 9, "new"), ("e", 9, None))
+    for version, operation in ((0, "WRITE"), (0, "WRITE"), (1, "MERGE")):
+        delta.replace_keys(
+            new, PLACE, path, Write("keys", version), gone="s.said IS NULL", within="t.at > 2", mostly_new=True
+        )
+        assert kept() == [*OLD, ("d", 9, "new")]
+        assert deltalake.DeltaTable(path).history(1)[0]["operation"] == operation
 
 
 def test_the_identity_of_a_merge_does_not_outlive_it(place, spark):
