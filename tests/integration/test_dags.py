@@ -169,8 +169,9 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                         "runs": 'ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
                         "reads": [],
                         "writes": ["quality.validation_result"],
-                        "then": ["hold_error_budget"],
+                        "then": ["build_docs", "hold_error_budget"],
                     },
+                    "build_docs": {"runs": "ward quality docs", "reads": [], "writes": [], "then": []},
                     "hold_error_budget": {
                         "runs": 'ward quarantine budget --limit "$BUDGET" --days 1',
                         "reads": [],
@@ -290,6 +291,7 @@ def test_each_dag_runs_over_real_tables(home):
     assert cohorts.returncode == 0, cohorts.stdout
     results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
     assert {row["success"] for row in results} == {True}
+    assert (data.root / "quality" / "docs" / "index.html").exists()
     assert {row["table_name"] for row in results} >= {"bronze.device_message", "silver.observation"}
     hourly = deltalake.DeltaTable(data.table_root / "mart" / "vital_sign_hourly").to_pyarrow_table().to_pylist()
     assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
