@@ -169,7 +169,7 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                         "runs": 'ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
                         "reads": [],
                         "writes": ["quality.validation_result"],
-                        "then": ["build_docs", "hold_error_budget"],
+                        "then": ["build_docs"],
                     },
                     "build_docs": {"runs": "ward quality docs", "reads": [], "writes": [], "then": []},
                     "hold_error_budget": {
@@ -297,6 +297,21 @@ def test_each_dag_runs_over_real_tables(home):
     assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
         ("mrn/1", AT.replace(minute=0, second=0), 2, 85.0)
     ]
+
+
+def test_a_broken_rule_fails_the_run_and_is_on_the_site(home, tmp_path):
+    _, environment = home
+    data = DataDir(tmp_path / "ward")
+    for table in TABLES:
+        write(data, table, [])
+    write(data, OBSERVATION, [observation(1, 900.0)])
+
+    ran = run_dag({**environment, "WARD_DATA_DIR": str(data.root)}, "data_quality", {"live": False, "hours": 10**6})
+
+    assert ran.returncode == 1, ran.stdout
+    (page,) = (data.root / "quality" / "docs" / "validations" / "silver" / "observation").rglob("*.html")
+    assert "out_of_range: the value is not plausible for this signal" in page.read_text()
+    assert "1 rows break it" in page.read_text()
 
 
 def test_history_lands_bucket_by_bucket(home, tmp_path):
