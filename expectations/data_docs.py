@@ -181,8 +181,8 @@ def _validated(rows: list[dict[str, Any]], run: Any) -> "ExpectationSuiteValidat
         meta={
             "run_id": run,
             "active_batch_definition": {"data_asset_name": first["table_name"]},
-            # Where its page looks for the same name.
-            "batch_kwargs": {"data_asset_name": first["table_name"]},
+            # What its page shows beside the table's name.
+            "batch_kwargs": {"data_asset_name": f"version {first['table_version']}"},
         },
     )
 

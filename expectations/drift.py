@@ -31,6 +31,8 @@ LEAST_PATIENTS = 20
 LEAST_MINUTES = 200
 """Ten a patient: enough for fifths of the distribution to hold some each."""
 
+_NEEDED = f"; it takes {LEAST_MINUTES} of {LEAST_PATIENTS}"
+
 STABLE = 0.25
 """An index above it is by custom a major shift; 0.25 is what moves a normal distribution by half of its
 standard deviation."""
@@ -93,7 +95,7 @@ def values(windows: Tally, code: str, unit: str) -> Verdict:
     before, recent = _pair(windows, code, unit)
     for name, window in (("the week before", before), ("the last day", recent)):
         if short := _short(window):
-            return no_verdict(f"{short} in {name}")
+            return no_verdict(f"{short} in {name}{_NEEDED}")
     index = stability(before.values, recent.values)
     limit = STABLE + CHANCE[len(cuts(before.values))] * (1 / before.patients + 1 / recent.patients)
     low, middle, high = (_moved(before, recent, share) for share in (0.1, 0.5, 0.9))
@@ -108,7 +110,7 @@ def share(windows: Tally, code: str, unit: str) -> Verdict:
     """Whether a signal is as large a part of all minutes as in the reference. One that has vanished is a fault."""
     before, recent = _pair(windows, code, unit)
     if short := _short(before):
-        return no_verdict(f"{short} in the week before")
+        return no_verdict(f"{short} in the week before{_NEEDED}")
     all_before, all_recent = (_all(windows, recent=side) for side in (False, True))
     if all_recent < LEAST_MINUTES * before.minutes / all_before or all_recent < LEAST_MINUTES:
         return no_verdict(f"{all_recent:,} minutes of any signal in the last day")
@@ -161,9 +163,7 @@ def _pair(windows: Tally, code: str, unit: str) -> tuple[Window, Window]:
 def _short(window: Window) -> str | None:
     if window.patients >= LEAST_PATIENTS and window.minutes >= LEAST_MINUTES:
         return None
-    return (
-        f"{window.minutes:,} minutes of {window.patients:,} patients, {LEAST_MINUTES} of {LEAST_PATIENTS} are needed,"
-    )
+    return f"{window.minutes:,} minutes of {window.patients:,} patients"
 
 
 def _all(windows: Tally, *, recent: bool) -> int:
