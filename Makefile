@@ -11,7 +11,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench airflow dashboard clean
+.PHONY: help setup up test check bench airflow dashboard notebooks clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ airflow: setup  ## Airflow on this machine: stream checkpoints, quality, cohorts
 
 dashboard: setup  ## trend reports in the browser
 	@$(BIN)/ward dashboard $(ARGS)
+
+notebooks: setup  ## researchers' notebooks in the browser; installs JupyterLab first
+	@$(BIN)/uv sync --frozen --quiet --group notebook --python $(BIN)/python
+	@$(BIN)/jupyter lab notebooks $(ARGS)
 
 clean:  ## remove what set-up installed and what tools left; the data dir .ward stays
 	rm -rf .venv .jars build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -63,7 +63,7 @@ ORDER BY code, minute
 """
 
 _ALERTS_OF_PATIENT = """
-SELECT alert_id, code, title, priority, min(observed_at) AS started_at,
+SELECT alert_id, code, title, priority, arg_min(observed_at, sequence) AS started_at,
     max(observed_at) FILTER (NOT list_contains($open, state)) AS resolved_at, arg_min(value, sequence) AS value,
     arg_min(limit_value, sequence) AS limit_value, arg_max(location_unit, sequence) AS unit
 FROM gold.alert_event

@@ -1,4 +1,4 @@
-"""The three kinds of expectation that Great Expectations lacks: conditions in Spark SQL, counted in one pass.
+"""The kinds of expectation that Great Expectations lacks: conditions in Spark SQL, counted in one pass; comparisons.
 
 Great Expectations runs all aggregate metrics of a batch as one ``DataFrame.agg``, so a table with twenty rules is read
 once. Its own ``UnexpectedRowsExpectation`` would read the table twice for each rule and treats ``{score}`` (a unit) as
@@ -14,6 +14,9 @@ from great_expectations.execution_engine import SparkDFExecutionEngine  # noqa: 
 from great_expectations.expectations.expectation import BatchExpectation  # noqa: TID253
 from great_expectations.expectations.metrics.metric_provider import metric_partial, metric_value  # noqa: TID253
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider  # noqa: TID253
+
+from expectations import completeness, drift
+from expectations.verdict import Verdict
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -89,6 +92,31 @@ class RowsRepeating(TableMetricProvider):  # type: ignore[misc]
         return int(per_key.agg(surplus).first()[0])
 
 
+class Answer(TableMetricProvider):  # type: ignore[misc]
+    """The rows of a query over the table, named ``{rows}`` in it. Expectations with the same query share its answer."""
+
+    metric_name = "table.answer"
+    value_keys = ("query",)
+
+    @metric_value(engine=SparkDFExecutionEngine)  # type: ignore[untyped-decorator]
+    def _spark(
+        cls,  # noqa: N805
+        execution_engine: Any,
+        metric_domain_kwargs: dict[str, Any],
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002
+        runtime_configuration: dict[str, Any],  # noqa: ARG002
+    ) -> list[tuple[Any, ...]]:
+        rows, _, _ = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
+        found = rows.sparkSession.sql(metric_value_kwargs["query"], rows=rows).collect()
+        return [tuple(row) for row in found]
+
+
+def _judged(verdict: Verdict) -> dict[str, Any]:
+    found = {} if verdict.unexpected is None else {"unexpected_count": verdict.unexpected}
+    return {"success": verdict.holds, "result": {"observed_value": verdict.said, **found}}
+
+
 def _rows(unexpected: int, total: int) -> dict[str, Any]:
     return {
         "success": unexpected == 0,
@@ -127,3 +155,40 @@ class ExpectTable(BatchExpectation):  # type: ignore[misc]
 
     def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {"success": bool(metrics["table.holds"]), "result": {"observed_value": metrics["table.holds"]}}
+
+
+class ExpectSteadyValues(BatchExpectation):  # type: ignore[misc]
+    """The values of one signal are distributed as they were before."""
+
+    query: str
+    code: str
+    unit: str
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.answer",)
+    success_keys: ClassVar[tuple[str, ...]] = ("query", "code", "unit")
+
+    def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return _judged(drift.values(drift.tally(metrics["table.answer"]), self.code, self.unit))
+
+
+class ExpectSteadyShare(BatchExpectation):  # type: ignore[misc]
+    """One signal makes up as much of all that is measured as it did before."""
+
+    query: str
+    code: str
+    unit: str
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.answer",)
+    success_keys: ClassVar[tuple[str, ...]] = ("query", "code", "unit")
+
+    def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return _judged(drift.share(drift.tally(metrics["table.answer"]), self.code, self.unit))
+
+
+class ExpectWholeHours(BatchExpectation):  # type: ignore[misc]
+    """Patients' hours have the minutes that their devices usually send."""
+
+    query: str
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.answer",)
+    success_keys: ClassVar[tuple[str, ...]] = ("query",)
+
+    def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return _judged(completeness.judged(metrics["table.answer"]))

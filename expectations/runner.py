@@ -8,17 +8,26 @@ memory, and DuckDB would need every condition in a second dialect. Each table is
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expectations import rules
-from expectations.suites import suite
+from expectations.suites import history, suite
 from lakehouse import delta, pipeline, reader
 from lakehouse.datadir import DataDir
 from lakehouse.render import schema
 from lakehouse.table import Table
-from lakehouse.tables import DEAD_LETTER, DEVICE_MESSAGE, OBSERVATION, OBSERVATION_QUARANTINE, TABLES, VALIDATION_RESULT
+from lakehouse.tables import (
+    DEAD_LETTER,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+    TABLES,
+    VALIDATION_RESULT,
+    VITAL_SIGN_MINUTE,
+)
 
 if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
     from pyspark.sql import DataFrame, SparkSession
 
 _INSTANT = {
@@ -51,6 +60,7 @@ class Result:
     success: bool
     unexpected_count: int | None
     checked_at: datetime
+    detail: str | None = None
 
 
 def run(
@@ -70,14 +80,31 @@ def run(
     than that before ``now``. Raises ValidationError where a rule cannot be evaluated.
     """
     frames = {table: delta.read(spark, data.table(table), version) for table, version in versions.items()}
+    _require_columns(data)
     by_hand = _rules(frames, now, topic, live=live)
     results = tuple(
-        Result(run_id, table.full_name, versions[table], name, success, unexpected, now)
+        Result(
+            run_id, table.full_name, versions[table], outcome.name, outcome.holds, outcome.unexpected, now, outcome.said
+        )
         for table, frame in frames.items()
-        for name, success, unexpected in _validate(table, _recent(table, frame, now, window), by_hand.get(table, ()))
+        for outcome in (
+            *_validate(table, _recent(table, frame, now, window), _suite(table, by_hand.get(table, ()))),
+            # Over time: it has a window of its own.
+            *(_validate(table, frame, history(now)) if table == VITAL_SIGN_MINUTE else ()),
+        )
     )
     _append(spark, data, run_id, results)
     return results
+
+
+def _require_columns(data: DataDir) -> None:
+    """See that results can be kept before minutes are spent on them."""
+    if VALIDATION_RESULT.full_name in reader.tables_there(data):
+        have = {field.name for field in reader.open_table(data, VALIDATION_RESULT).schema().fields}
+        if missing := [column.name for column in VALIDATION_RESULT.columns if column.name not in have]:
+            raise ValidationError(
+                f"{VALIDATION_RESULT.full_name} lacks {', '.join(missing)}: `ward apply --data-dir {data.root}` adds it"
+            )
 
 
 def checked_tables() -> tuple[Table, ...]:
@@ -127,29 +154,40 @@ def _newest(frame: "DataFrame", topic: str) -> datetime | None:
     return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)
 
 
-def _validate(
-    table: Table, frame: "DataFrame", by_hand: Iterable[rules.Rule]
-) -> Iterable[tuple[str, bool, int | None]]:
-    """Name, success and count of unexpected rows of each of the table's expectations."""
+class _Outcome(NamedTuple):
+    name: str
+    holds: bool
+    unexpected: int | None
+    said: str | None
+
+
+def _suite(table: Table, by_hand: Iterable[rules.Rule]) -> "ExpectationSuite":
+    expectations = suite(table)
+    for rule in by_hand:
+        expectations.add_expectation(rules.expectation(rule))
+    return expectations
+
+
+def _validate(table: Table, frame: "DataFrame", expectations: "ExpectationSuite") -> Iterable[_Outcome]:
+    """What became of each of the expectations."""
     import great_expectations
 
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_spark(table.layer, persist=False).add_dataframe_asset(table.name)
     batch = asset.add_batch_definition_whole_dataframe(table.full_name).get_batch({"dataframe": frame})
-    expectations = suite(table)
-    for rule in by_hand:
-        expectations.add_expectation(rules.expectation(rule))
     # No examples of unexpected values: they would be read by a query each, and are of patients.
     validated = batch.validate(expectations, result_format={"result_format": "BASIC", "partial_unexpected_count": 0})
     return [_outcome(table, result) for result in validated.results]
 
 
-def _outcome(table: Table, result: Any) -> tuple[str, bool, int | None]:
+def _outcome(table: Table, result: Any) -> _Outcome:
     name = result.expectation_config.meta["rule"]
     if result.exception_info.get("raised_exception"):
         raise ValidationError(f"{table.full_name}: {name} cannot be checked: {result.exception_info}")
-    return name, bool(result.success), result.result.get("unexpected_count")
+    observed = result.result.get("observed_value")
+    said = observed if isinstance(observed, str) else None
+    return _Outcome(name, bool(result.success), result.result.get("unexpected_count"), said)
 
 
 def _append(spark: "SparkSession", data: DataDir, run_id: str, results: tuple[Result, ...]) -> None:

@@ -45,6 +45,20 @@ class TableMissingError(LookupError):
         self.table = table
 
 
+class TableEmptyError(LookupError):
+    """A table is there and has no row; the text says which commands fill it."""
+
+    def __init__(self, table: Table, data: DataDir) -> None:
+        filled_by = (
+            f"`ward dbt build --data-dir {data.root}` builds the marts from what silver and gold hold"
+            if table.layer == "mart"
+            else f"`ward up --data-dir {data.root}` fills it from simulated patients, `ward replay` and `ward backfill`"
+            " from published ones (a backfill raises no alerts)"
+        )
+        super().__init__(f"{table.full_name} in {data.root} has no rows: {filled_by}")
+        self.table = table
+
+
 class VersionMissingError(LookupError):
     """A table has no such version, or no longer keeps its files."""
 
@@ -102,6 +116,17 @@ def open_table(
     return opened
 
 
+def require_rows(data: DataDir, *names: Named) -> None:
+    """See that each of these tables is there and has rows; the error says what to do.
+
+    Raises TableMissingError and TableEmptyError.
+    """
+    for name in names:
+        # Counted from the footers of the files: no row is read.
+        if open_table(data, name).to_pyarrow_dataset().count_rows() == 0:
+            raise TableEmptyError(table_named(name), data)
+
+
 def committed_at(data: DataDir, table: Table, version: int) -> datetime:
     """When a version that there is was committed: as in Delta, the time of its file in the log.
 
@@ -131,15 +156,17 @@ def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
     roomy = {} if spill is None else {"temp_directory": str(spill), "memory_limit": "1GB"}
     opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
     opened.execute("SET TimeZone = 'UTC'")
-    # It would draw one across what a command prints.
-    opened.execute("SET enable_progress_bar = false")
+    # It would draw one across what a command prints. In a notebook without ipywidgets it is off, and may not be set.
+    if opened.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        opened.execute("SET enable_progress_bar = false")
     return opened
 
 
 def tables_in(sql: str) -> tuple[Table, ...]:
-    """The declared tables that a query names, as ``layer.name``, in the order of their declaration."""
+    """The tables that a query names, as ``layer.name``: declared ones in the order of their declaration, then marts."""
     words = set(re.findall(r"\b[a-z]\w*\.[a-z]\w*\b", sql))
-    return tuple(table for table in TABLES if table.full_name in words)
+    marts = sorted(word for word in words if word.startswith("mart."))
+    return (*(table for table in TABLES if table.full_name in words), *map(table_named, marts))
 
 
 def connect(
@@ -167,7 +194,7 @@ def connect(
 
 
 def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None) -> "pa.Table":
-    """The answer to one SELECT over declared tables (``FROM gold.alert_event``); ``$name`` takes a parameter.
+    """The answer to one SELECT over declared tables and marts (``FROM gold.alert_event``); ``$name`` takes a parameter.
 
     Only the tables that it names are opened, each at its newest version. Raises TableMissingError.
     """

@@ -515,6 +515,9 @@ VALIDATION_RESULT = Table(
         Column("success", "BOOLEAN", "whether it held", nullable=False),
         Column("unexpected_count", "BIGINT", "rows that break it"),
         Column("checked_at", "TIMESTAMP", "when it was checked", nullable=False),
+        Column(
+            "detail", "STRING", "what was found, of a rule that compares; 'no verdict: ...' where too little was there"
+        ),
     ),
     key=("run_id", "table_name", "expectation"),
 )

@@ -171,8 +171,9 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                         "runs": 'ward quality run "$LIVE" --hours "$HOURS" --run-id "$RUN_ID"',
                         "reads": [],
                         "writes": ["quality.validation_result"],
-                        "then": ["hold_error_budget"],
+                        "then": ["build_docs"],
                     },
+                    "build_docs": {"runs": "ward quality docs", "reads": [], "writes": [], "then": []},
                     "hold_error_budget": {
                         "runs": 'ward quarantine budget --limit "$BUDGET" --days 1',
                         "reads": [],
@@ -290,7 +291,23 @@ def test_tables_are_checked_and_their_errors_held_against_the_budget(home):
     assert quality.returncode == 0, quality.stdout
     results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
     assert {row["success"] for row in results} == {True}
+    assert (data.root / "quality" / "docs" / "index.html").exists()
     assert {row["table_name"] for row in results} >= {"bronze.device_message", "silver.observation"}
+
+
+def test_a_broken_rule_fails_the_run_and_is_on_the_site(home, tmp_path):
+    _, environment = home
+    data = DataDir(tmp_path / "ward")
+    for table in TABLES:
+        write(data, table, [])
+    write(data, OBSERVATION, [observation(1, 900.0)])
+
+    ran = run_dag({**environment, "WARD_DATA_DIR": str(data.root)}, "data_quality", {"live": False, "hours": 10**6})
+
+    assert ran.returncode == 1, ran.stdout
+    (page,) = (data.root / "quality" / "docs" / "validations" / "silver" / "observation").rglob("*.html")
+    assert "out_of_range: the value is not plausible for this signal" in page.read_text()
+    assert "1 rows break it" in page.read_text()
 
 
 def test_history_lands_bucket_by_bucket_and_is_then_modelled_maintained_backed_up_and_pinned(home, tmp_path):

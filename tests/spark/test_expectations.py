@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from expectations import rules
-from expectations.runner import Result, checked_tables, pin, run
+from expectations.runner import Result, ValidationError, checked_tables, pin, run
 from lakehouse import delta
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
 from lakehouse.render import schema
-from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, VALIDATION_RESULT
+from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, VALIDATION_RESULT, VITAL_SIGN_MINUTE
+from tests.fixtures.delta import append
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -154,6 +155,93 @@ def test_an_hour_with_less_than_half_the_usual_records_is_thin(spark, minutes_ag
     frame = spark.createDataFrame(rows, "topic STRING, received_at TIMESTAMP")
 
     assert frame.selectExpr(f"{rules.thin('vitals', NOW).holds} AS holds").collect() == [(holds,)]
+
+
+def hourly(*, since: int, until: int = 0, code: str = "8867-4", unit: str = "/min", add: float = 0.0) -> list[dict]:
+    """A minute an hour of 24 patients from ``since`` hours ago on, up to ``until`` hours ago, around 80."""
+    return [
+        {
+            "patient_id": f"mrn/{patient}",
+            "code": code,
+            "unit": unit,
+            "minute": NOON_HOUR - timedelta(hours=ago),
+            "count": 1,
+            **dict.fromkeys(("min", "mean", "max", "first", "last"), 60.0 + (patient * 7 + ago * 11) % 39 + add),
+        }
+        for patient in range(24)
+        for ago in range(since, until, -1)
+    ]
+
+
+NOON_HOUR = NOW + timedelta(minutes=30)
+WEEK = 8 * 24
+JUDGED = {"drifted_heart_rate", "shifted_share_heart_rate", "drifted_spo2", "shifted_share_spo2", "incomplete_hours"}
+
+
+def over_time(spark, data, *rows: dict) -> dict:
+    """Of the rules over time that came to a verdict: whether they hold, and what they found."""
+    append(data, VITAL_SIGN_MINUTE, *rows)
+    results = run(spark, data, NOW, pin(data, [VITAL_SIGN_MINUTE]), run_id="r1", window=timedelta(hours=26))
+    return {r.expectation: r for r in results if r.detail and not r.detail.startswith("no verdict: ")}
+
+
+def test_a_steady_week_passes_the_rules_over_time(spark, tmp_path):
+    spo2 = {"code": "59408-5", "unit": "%"}
+    judged = over_time(spark, DataDir(tmp_path), *hourly(since=WEEK), *hourly(since=WEEK, **spo2))
+
+    assert {name: r.success for name, r in judged.items()} == dict.fromkeys(JUDGED, True)
+    # 24 hours, without the first and the last of each patient.
+    assert judged["incomplete_hours"].detail == "528 of 528 patient-hours are whole (100.0%, limit 90%)"
+    assert judged["drifted_heart_rate"].detail.startswith("stability index 0.0")
+    assert (
+        judged["shifted_share_spo2"].detail
+        == "50.0% of the minutes of all signals, 50.0% before; limits 25.0% and 100.0%"
+    )
+
+
+def test_a_planted_drift_fails_under_the_signals_name_and_a_planted_gap_as_incomplete(spark, tmp_path):
+    spo2 = {"code": "59408-5", "unit": "%"}
+    rows = [
+        *hourly(since=WEEK, until=24),
+        *hourly(since=24, add=40.0),
+        *hourly(since=WEEK, until=12, **spo2),
+        *hourly(since=8, **spo2),
+    ]
+
+    judged = over_time(spark, DataDir(tmp_path), *rows)
+
+    assert {name for name, result in judged.items() if not result.success} == {"drifted_heart_rate", "incomplete_hours"}
+    assert set(judged) == JUDGED
+    assert "median 79 to 119" in judged["drifted_heart_rate"].detail
+    # Four of 22 hours of 24 patients have no SpO2.
+    assert judged["incomplete_hours"].unexpected_count == 96
+    assert judged["incomplete_hours"].detail.endswith("(81.8%, limit 90%), spo2 short in 96")
+
+
+def test_a_signal_that_vanishes_fails_by_its_share(spark, tmp_path):
+    gone = hourly(since=WEEK, until=24, code="59408-5", unit="%")
+
+    judged = over_time(spark, DataDir(tmp_path), *hourly(since=WEEK), *gone)
+
+    # What no longer comes at all is not expected of an hour, so that it is told once.
+    assert {name for name, result in judged.items() if not result.success} == {"shifted_share_spo2"}
+    assert judged["shifted_share_spo2"].detail.startswith("0.0% of the minutes of all signals, 50.0% before")
+
+
+def test_history_of_other_years_has_no_verdict_over_time(spark, tmp_path):
+    assert over_time(spark, DataDir(tmp_path), *hourly(since=WEEK + 9_000, until=9_000)) == {}
+
+
+def test_results_of_an_older_layout_name_the_command_that_adds_the_column(spark, tmp_path):
+    import deltalake
+    import pyarrow as pa
+
+    data = DataDir(tmp_path)
+    append(data, DEVICE_MESSAGE, message(1, NOW))
+    deltalake.write_deltalake(data.table(VALIDATION_RESULT), pa.table({"run_id": ["r0"]}))
+
+    with pytest.raises(ValidationError, match=r"lacks table_name, .*, detail: `ward apply"):
+        run(spark, data, NOW, pin(data, [DEVICE_MESSAGE]), run_id="r1")
 
 
 def test_tables_that_were_never_made_are_named(tmp_path):

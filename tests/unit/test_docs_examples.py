@@ -13,6 +13,7 @@ from lakehouse.known_at import as_known_at
 from lakehouse.snapshot import create
 from lakehouse.tables import OBSERVATION, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append
+from tests.fixtures.marts import write_mart
 from tests.fixtures.observations import observation
 
 EIGHT = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -50,3 +51,12 @@ def test_snapshots(filled: DataDir) -> None:
     assert len(found["rows"]) == 2
     assert found["by_code"].to_pylist() == [{"code": "8867-4", "n": 2}]
     assert found["cite"].startswith("@misc{wardhouse_icu_2026,")
+
+
+def test_researchers(filled: DataDir) -> None:
+    write_mart(filled, "icu_stay", {"stay_id": "a/1", "died_in_hospital": True}, {"stay_id": "a/2"})
+
+    found = run("docs/researchers.md", filled)
+
+    assert list(found["minutes"]["last"]) == [70.0, 90.0]
+    assert found["deaths"] == [{"n": 1}]

@@ -68,14 +68,34 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command("docs")
+def docs(
+    path: DataDirOption = DEFAULT_DATA_DIR,
+    runs: Annotated[
+        int | None, typer.Option("--runs", help="How many of the newest runs to show; 48 by default.", min=1)
+    ] = None,
+) -> None:
+    """Build the site of the newest runs (Data Docs) in the data dir, and print its first page."""
+    from expectations import data_docs
+    from lakehouse.reader import TableMissingError
+    from wardhouse.errors import failures
+
+    with failures(TableMissingError, data_docs.DataDocsError):
+        typer.echo(data_docs.build(data_dir(path), data_docs.RUNS if runs is None else runs))
+
+
 def show(results: "Sequence[Result]") -> None:
     """Print one line a table and, under it, one for each rule that is broken."""
+    from expectations.verdict import NO_VERDICT
+
     for table_name in dict.fromkeys(result.table_name for result in results):
         of_table = [result for result in results if result.table_name == table_name]
         broken = [result for result in of_table if not result.success]
         verdict = "FAIL" if broken else "ok  "
+        open_ = sum((result.detail or "").startswith(NO_VERDICT) for result in of_table)
         held = f"{len(of_table) - len(broken)} of {len(of_table)} rules hold"
-        typer.echo(f"{verdict} {table_name:<32} {held}, version {of_table[0].table_version}")
+        few = f" ({open_} without a verdict: too little to judge by)" if open_ else ""
+        typer.echo(f"{verdict} {table_name:<32} {held}{few}, version {of_table[0].table_version}")
         for result in broken:
             rows = "" if result.unexpected_count is None else f": {result.unexpected_count:,} rows"
-            typer.echo(f"       {result.expectation}{rows}")
+            typer.echo(f"       {result.expectation}{f': {result.detail}' if result.detail else rows}")

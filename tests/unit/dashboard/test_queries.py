@@ -146,3 +146,13 @@ def test_alerts_of_a_patient_are_those_open_at_some_time_within_the_span(data: D
         ("into", 125.0, ago(hours=3), ago(minutes=30)),
         ("open", 131.0, ago(hours=2), None),
     ]
+
+
+def test_an_alert_of_a_shifted_clock_started_with_its_first_transition(data: DataDir, write: "Write") -> None:
+    shifted = datetime(2137, 9, 1, 12, tzinfo=UTC)
+    # Muting counts by the broker's clock, which is a century behind.
+    write(ALERT_EVENT, event("muted", 0, "active", shifted), event("muted", 1, "silenced", NOON))
+
+    found = queries.alerts_of(data, "a/1", shifted - timedelta(hours=1), shifted + timedelta(hours=1))
+
+    assert list(found["started_at"]) == [shifted]

@@ -9,7 +9,15 @@ import pytest
 
 from lakehouse import reader
 from lakehouse.datadir import DataDir
-from lakehouse.reader import TableMissingError, VersionMissingError, open_table, query, tables_in
+from lakehouse.reader import (
+    TableEmptyError,
+    TableMissingError,
+    VersionMissingError,
+    open_table,
+    query,
+    require_rows,
+    tables_in,
+)
 from lakehouse.table import DeclarationError
 from lakehouse.tables import ALERT_EVENT, DEAD_LETTER, VITAL_SIGN_MINUTE
 
@@ -137,6 +145,35 @@ def test_only_the_tables_that_a_query_names_are_opened() -> None:
         ALERT_EVENT,
     )
     assert tables_in("SELECT 1.5") == ()
+
+
+def test_a_query_reads_marts_beside_declared_tables(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    write(data, dead_letters((0, NOON, "not_json"), (1, NOON, "tombstone")))
+    deltalake.write_deltalake(data.table_root / "mart" / "reason", pa.table({"reason": ["tombstone"], "points": [3]}))
+
+    answer = query(data, 'SELECT "offset", points FROM silver.dead_letter JOIN mart.reason USING (reason)')
+
+    assert answer.to_pylist() == [{"offset": 1, "points": 3}]
+    with pytest.raises(TableMissingError, match=r"mart\.icu_stay is not in .* yet: `ward dbt build"):
+        query(data, "SELECT * FROM mart.icu_stay")
+
+
+def test_tables_without_rows_name_what_fills_them(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    write(data, dead_letters((0, NOON, "not_json")))
+    deltalake.write_deltalake(
+        data.table(VITAL_SIGN_MINUTE), pa.table({"minute": pa.array([], pa.timestamp("us", "UTC"))})
+    )
+    deltalake.write_deltalake(data.table_root / "mart" / "icu_stay", pa.table({"stay_id": pa.array([], pa.string())}))
+
+    require_rows(data, DEAD_LETTER)
+    with pytest.raises(TableEmptyError, match=r"gold\.vital_sign_minute in .* has no rows: `ward up .*`ward replay`"):
+        require_rows(data, DEAD_LETTER, VITAL_SIGN_MINUTE)
+    with pytest.raises(TableEmptyError, match=r"mart\.icu_stay in .* has no rows: `ward dbt build"):
+        require_rows(data, "mart.icu_stay")
+    with pytest.raises(TableMissingError, match=r"gold\.alert_event is not in .* yet"):
+        require_rows(data, ALERT_EVENT)
 
 
 def test_sql_cannot_read_a_file_of_the_machine(tmp_path: Path) -> None:
