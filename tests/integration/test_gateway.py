@@ -35,8 +35,7 @@ def client(broker: str, names: Topics, data: DataDir) -> Iterator[TestClient]:
         data,
         bootstrap_servers=broker,
         clock=lambda: datetime.now(UTC),
-        vitals_topic=names[VITALS.name],
-        evaluations_topic=names[ALERT_EVALUATIONS.name],
+        topics=names,
     )
     with TestClient(app, base_url=ORIGIN) as running:
         yield running
