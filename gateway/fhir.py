@@ -74,6 +74,16 @@ def read(body: bytes) -> Any:
     return content
 
 
+def _pruned(value: Any, name: str = "") -> Any:
+    """JSON without null, which FHIR does not know but in lists of primitives and beside them (``_given``)."""
+    if isinstance(value, dict):
+        return {key: _pruned(item, key) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        holds_gaps = name.startswith("_") or any(isinstance(item, str) for item in value)
+        return [_pruned(item) for item in value if item is not None or holds_gaps]
+    return value
+
+
 def _is_deep(content: Any) -> bool:
     level = [content] if isinstance(content, dict | list) else []
     for _ in range(_DEEPEST):
@@ -86,7 +96,7 @@ def _is_deep(content: Any) -> bool:
 
 def take(content: Any, resource_type: str, site: Site, now: datetime, resource_id: str | None = None) -> Taken:
     """One resource, posted to its type or put under its id. Raises FhirError."""
-    resource = _checked(content, (resource_type,))
+    resource = _checked(_pruned(content), (resource_type,))
     if resource_id is not None and resource.get("id") != resource_id:
         raise FhirError(400, Issue("invalid", f"the id of the resource is not {resource_id}", f"{resource_type}.id"))
     resource["id"] = resource.get("id") or _id(resource, None)
@@ -99,7 +109,7 @@ def take_bundle(content: Any, site: Site, now: datetime) -> tuple[str, list[Take
 
     Of a transaction all entries are taken or FhirError is raised, as it is where it is no such Bundle.
     """
-    bundle = _checked(content, ("Bundle",))
+    bundle = _checked(_pruned(content), ("Bundle",))
     if bundle["type"] not in ("transaction", "batch"):
         raise refused("not-supported", f"a Bundle of type {bundle['type']}: send transaction or batch", "Bundle.type")
     entries = bundle.get("entry") or []

@@ -142,7 +142,7 @@ def _value(part: dict[str, Any], code: str, path: str) -> dict[str, Any]:
         texts = (*(c.get("code") or "" for c in codings), *(c.get("display") or "" for c in codings))
         return {"value_code": coded(code, (*texts, value.get("text") or ""))}
     if name in ("valueString", "valueDateTime", "valueTime", "valueBoolean"):
-        return {"value_code": coded(code, [str(value).lower() if isinstance(value, bool) else value])}
+        return {"value_code": coded(code, [str(value).lower() if isinstance(value, bool) else str(value)])}
     raise refused("not-supported", f"{name} is not taken: a quantity, a code or a text is", f"{path}.{name}")
 
 

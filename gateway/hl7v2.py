@@ -83,11 +83,16 @@ class Segment:
 
     def text(self, field: int, component: int = 1, *, subcomponent: int = 1, repeat: int = 1) -> str:
         """A text without escape sequences and blanks around it; ``""`` (delete) is as none."""
-        try:
-            found = self._content.extract_field(1, field, repeat, component, subcomponent)
-        except (IndexError, KeyError):
-            return ""
-        text = unescape(str(found or ""), self._header).strip()
+        found = self._content(field) if field < len(self._content) else ""
+        for number in (repeat, component, subcomponent):
+            # The library splits no further than a text goes: what is not split is the first of its parts.
+            if not isinstance(found, hl7.Container):
+                found = found if number == 1 else ""
+            else:
+                found = found[number - 1] if number <= len(found) else ""
+        while isinstance(found, hl7.Container):
+            found = found[0] if found else ""
+        text = unescape(found, self._header).strip()
         return "" if text == '""' else text
 
     def repeats(self, field: int) -> range:
