@@ -18,7 +18,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BERLIN = Site(zone=ZoneInfo("Europe/Berlin"))
 
 HEAD = r"MSH|^~\&|MON|ICU-7|WARD|HOSP|20260301130002+0100||ORU^R01^ORU_R01|M-1|P|2.6"
-PATIENT = r"PID|1||ssn^^^US^SS~4711^^^HOSP^MR||DOE^JANE^Q||19500203|F"
+PATIENT = r"PID|1||ssn^^^US^SS~4711^^^HOSP^MR||FAMILY^GIVEN^Q||19500203|F"
 VISIT = "PV1|1|I|ICU^^7||||||||||||||||V-9"
 ORDER = "OBR|1|p-1|f-1|monitoring|||20260301130000+0100"
 
@@ -185,9 +185,9 @@ def test_lines_and_byte_order_marks_are_taken_as_they_come(separator: str, mark:
 )
 def test_msh_18_names_the_charset(charset: str, encoding: str) -> None:
     head = f"{HEAD.replace('ORU^R01^ORU_R01', 'ADT^A08')}||||||{charset}"
-    raw = "\r".join([head, PATIENT.replace("DOE", "M\u00fcller")]).encode(encoding)
+    raw = "\r".join([head, PATIENT.replace("FAMILY", "F\u00e4mily")]).encode(encoding)
 
-    assert sent(raw)[0]["resource"]["name"] == [{"family": "M\u00fcller", "given": ["JANE", "Q"]}]
+    assert sent(raw)[0]["resource"]["name"] == [{"family": "F\u00e4mily", "given": ["GIVEN", "Q"]}]
 
 
 def test_a_time_without_an_offset_is_that_of_msh_7_else_of_the_site_else_refused() -> None:
@@ -217,7 +217,7 @@ def test_a_time_without_an_offset_is_that_of_msh_7_else_of_the_site_else_refused
             text(HEAD + "||||||8859/1").replace(b"8859/1", b"JIS X"),
             ("AE", "MSH-18 names the charset JIS X, which is not read"),
         ),
-        (text(HEAD, PATIENT) + b"\xff", ("AE", "byte 134 is not UTF-8, as MSH-18 is empty")),
+        (text(HEAD, PATIENT) + b"\xff", ("AE", f"byte {len(text(HEAD, PATIENT))} is not UTF-8, as MSH-18 is empty")),
         (text(HEAD), ("AE", "there is no segment PID")),
         (text(HEAD, "PID|1"), ("AE", "PID-3, the patient's identifier, is empty")),
         (text(HEAD, PATIENT), ("AE", "no OBX holds a value")),
@@ -274,7 +274,7 @@ def test_an_admission_is_a_patient_and_an_encounter() -> None:
                         "assigner": {"display": "HOSP"},
                     },
                 ],
-                "name": [{"family": "DOE", "given": ["JANE", "Q"]}],
+                "name": [{"family": "FAMILY", "given": ["GIVEN", "Q"]}],
                 "gender": "female",
                 "birthDate": "1950-02-03",
             },
