@@ -84,7 +84,7 @@ def _add_type(
         create,
         methods=["POST"],
         status_code=201,
-        summary=f"Take a {resource_type}",
+        summary=f"{resource_type}: take one",
         operation_id=f"create_{resource_type}",
         **described,  # type: ignore[arg-type]
     )
@@ -92,7 +92,7 @@ def _add_type(
         f"/fhir/{resource_type}/{{resource_id}}",
         update,
         methods=["PUT"],
-        summary=f"Take a {resource_type} under its id, such as a correction",
+        summary=f"{resource_type}: take one under its id, such as a correction",
         operation_id=f"update_{resource_type}",
         **described,  # type: ignore[arg-type]
     )
