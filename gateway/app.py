@@ -1,10 +1,10 @@
-"""The gateway's HTTP interface: device messages in, latest vitals and history out."""
+"""The gateway's HTTP interface: device messages and FHIR in, latest vitals and history out."""
 
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from socket import socket
 from typing import Annotated, Any
 
 import orjson
@@ -13,29 +13,32 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AwareDatetime
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from gateway import ingest, live, problem, series
+from gateway import fhir_routes, ingest, live, mllp, problem, series
+from gateway.body import read_body
 from gateway.metrics import Metrics
+from gateway.outbox import Outbox
 from gateway.problem import Problem
+from gateway.site import Site
+from gateway.spool import Spool
 from lakehouse import message
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
-from lakehouse.topics import ALERT_EVALUATIONS, VITALS
+from lakehouse.topics import ALERT_EVALUATIONS
 
 MAX_BODY_BYTES = 1024 * 1024
 """The largest body taken: some thousand messages, and below what the broker takes as one record."""
 
-RETRY_AFTER_S = 5
-"""What a caller is asked to wait when the broker is away: an embedded broker is back within that time."""
-
 _MOST_FAULTS = 20  # a list that is wrong throughout is told so by its first faults, not by a megabyte of them
 _DAY = timedelta(days=1)
+_NOTHING_YET = {"description": "Nothing was received from this patient within the last day"}
+_NO_TABLE = {"description": "The table has not been made yet"}
 
 
 @dataclass(frozen=True)
 class Services:
     """What the routes work with; made by :func:`create_app`, started and stopped with the application."""
 
-    sender: ingest.Sender
+    outbox: Outbox
     cache: live.LatestVitals
     feed: live.Feed
     metrics: Metrics
@@ -53,26 +56,40 @@ def create_app(
     *,
     bootstrap_servers: str,
     clock: Callable[[], datetime],
-    vitals_topic: str = VITALS.name,
-    evaluations_topic: str = ALERT_EVALUATIONS.name,
+    topics: Mapping[str, str] | None = None,
+    site: Site | None = None,
+    spool: Spool | None = None,
+    mllp_listener: socket | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     answer_within_s: float = ingest.ANSWER_WITHIN_S,
 ) -> FastAPI:
-    """The application over one data dir and one broker. It starts whether or not the broker is there."""
+    """The application over one data dir and one broker. It starts whether or not the broker is there.
+
+    ``topics`` are the site's names of topics by declared name. The spool and the listening socket for MLLP are closed
+    with the application.
+    """
+    names, site = topics or {}, site or Site()
     cache = live.LatestVitals()
-    metrics = Metrics(data, cache)
+    metrics = Metrics(data, cache, spool)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sender = ingest.Sender(bootstrap_servers, vitals_topic, answer_within_s)
-        feed = live.Feed(cache, bootstrap_servers, evaluations_topic, clock)
+        sender = ingest.Sender(bootstrap_servers, names, answer_within_s)
+        outbox = Outbox(sender, spool, metrics)
+        evaluations = names.get(ALERT_EVALUATIONS.name, ALERT_EVALUATIONS.name)
+        feed = live.Feed(cache, bootstrap_servers, evaluations, clock)
+        app.state.services = Services(outbox, cache, feed, metrics)
         feed.start()
-        app.state.services = Services(sender, cache, feed, metrics)
+        outbox.start()
         try:
-            yield
+            async with mllp.serve(mllp_listener, mllp.Intake(outbox, site, clock, metrics)):
+                yield
         finally:
             feed.stop()
+            await outbox.stop()
             sender.close()
+            if spool is not None:
+                spool.close()
 
     app = FastAPI(
         title="Wardhouse gateway",
@@ -85,6 +102,7 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     problem.install(app)
     _add_ways_in(app, max_body_bytes)
+    fhir_routes.add(app, lambda request: _services(request).outbox, site, clock, max_body_bytes)
     _add_ways_out(app, data, clock)
     _add_operations(app)
     return app
@@ -97,48 +115,40 @@ def _services(request: Request) -> Services:
 
 def _add_ways_in(app: FastAPI, max_body_bytes: int) -> None:
     contract = message.schema()
-    body = {"oneOf": [contract, {"type": "array", "minItems": 1, "items": contract}]}
+    body = {
+        "application/json": {"schema": {"oneOf": [contract, {"type": "array", "minItems": 1, "items": contract}]}},
+        "application/x-ndjson": {"schema": {"type": "string", "description": "A message a line."}},
+    }
 
     @app.post(
         "/api/iot",
         status_code=202,
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
-        responses={413: {}, 415: {}, 422: {}, 503: {}},
+        tags=["Ways in"],
+        openapi_extra={"requestBody": {"required": True, "content": body}},
+        responses={
+            413: {"description": "The body is larger than 1 MiB"},
+            415: {"description": "The body is not declared as JSON"},
+            422: {"description": "Messages break the contract; each is named, and nothing was sent"},
+            503: {"description": "Kafka did not acknowledge: send the same again"},
+        },
     )
     async def take_device_messages(request: Request) -> Response:
         """Take one device message or a list, and answer once Kafka has acknowledged every one of them.
 
         All or none: where one breaks the contract nothing is sent. Repeating a request is harmless, since a message
-        that arrives twice under one message_id counts once.
+        that arrives twice under one message_id counts once. A message without partition and offset is on the gateway's
+        spool, synced to disk, and goes to Kafka when the broker is back.
         """
         # A web page of another origin may post plain text unasked, but JSON only after asking, which is refused.
-        if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-            raise Problem(415, "send application/json")
-        content = await _body(request, max_body_bytes)
+        content, kind = await read_body(request, max_body_bytes, tuple(body))
         services = _services(request)
-        began = time.perf_counter()
-        receipts = await _send(services, content)
-        services.metrics.acknowledged.observe(time.perf_counter() - began)
+        receipts = await _send(services, content, lines=kind == "application/x-ndjson")
         return _Json({"accepted": len(receipts), "messages": [asdict(receipt) for receipt in receipts]}, 202)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises Problem as soon as it is known to be over the limit, without keeping the rest."""
-    too_large = Problem(413, f"the body is larger than {limit} bytes; send fewer messages at a time")
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
-
-
-async def _send(services: Services, body: bytes) -> list[ingest.Receipt]:
+async def _send(services: Services, body: bytes, *, lines: bool) -> list[ingest.Receipt]:
     try:
-        messages = ingest.parse(body)
+        messages = ingest.parse_lines(body) if lines else ingest.parse(body)
     except ingest.UnreadableError as error:
         raise Problem(422, str(error)) from error
     records, faults = ingest.check(messages)
@@ -151,17 +161,14 @@ async def _send(services: Services, body: bytes) -> list[ingest.Receipt]:
             more={"errors": [asdict(fault) for fault in faults[:_MOST_FAULTS]]},
         )
     try:
-        receipts = await services.sender.send(records)
+        return await services.outbox.take(records)
     except ingest.BrokerUnavailableError as error:
-        services.metrics.messages.labels("unavailable").inc(len(messages))
-        raise Problem(503, f"{error}; send the same again", {"Retry-After": str(RETRY_AFTER_S)}) from error
-    services.metrics.messages.labels("accepted").inc(len(messages))
-    return receipts
+        raise problem.unavailable(error) from error
 
 
 def _add_ways_out(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) -> None:
     # A patient_id is system/value, hence the path converter.
-    @app.get("/api/patients/{patient_id:path}/vitals/latest", responses={404: {}})
+    @app.get("/api/patients/{patient_id:path}/vitals/latest", tags=["Ways out"], responses={404: _NOTHING_YET})
     async def latest_vitals_of_a_patient(request: Request, patient_id: str) -> Response:
         """The latest valid value of each signal, within two seconds of its arrival."""
         patient = _services(request).cache.patient(patient_id)
@@ -169,12 +176,12 @@ def _add_ways_out(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) ->
             raise Problem(404, "nothing was received from this patient within the last day")
         return _Json(live.describe(patient))
 
-    @app.get("/api/vitals/latest")
+    @app.get("/api/vitals/latest", tags=["Ways out"])
     async def latest_vitals(request: Request, unit: str | None = None) -> Response:
         """The latest vitals of every patient, or of those in one care unit."""
         return _Json({"patients": [live.describe(patient) for patient in _services(request).cache.patients(unit)]})
 
-    @app.get("/api/patients/{patient_id:path}/vitals/series", responses={503: {}})
+    @app.get("/api/patients/{patient_id:path}/vitals/series", tags=["Ways out"], responses={503: _NO_TABLE})
     def vitals_by_minute(
         patient_id: str,
         code: Annotated[str | None, Query(description="LOINC; every signal where it is left out")] = None,
@@ -194,20 +201,22 @@ def _add_ways_out(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) ->
 
 
 def _add_operations(app: FastAPI) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", tags=["Operations"])
     async def healthz() -> Response:
         """Whether the process answers."""
         return _Json({"status": "ok"})
 
-    @app.get("/readyz", responses={503: {}})
+    @app.get("/readyz", tags=["Operations"], responses={503: {"description": "It cannot"}})
     async def readyz(request: Request) -> Response:
-        """Whether it can do its work: the broker answers."""
+        """Whether it can do its work: the broker answers, or a spool takes what is sent until it does."""
         services = _services(request)
         checks = {"broker": services.feed.in_touch}
-        body = {"ready": all(checks.values()), "checks": checks, "live_lag_records": services.cache.lag}
+        # With a spool what is sent is taken without the broker: a load balancer must not turn the senders away.
+        ready = all(checks.values()) or services.outbox.can_spool
+        body = {"ready": ready, "checks": checks, "live_lag_records": services.cache.lag}
         return _Json(body, 200 if body["ready"] else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", tags=["Operations"])
     def metrics(request: Request) -> Response:
         """Counters and gauges in the text format of Prometheus."""
         return Response(generate_latest(_services(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

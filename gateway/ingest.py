@@ -1,7 +1,7 @@
 """The way in: device messages checked, sent to Kafka, and acknowledged only once every replica in sync has them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from lakehouse import message
-from lakehouse.topics import MAX_RECORD_BYTES
+from lakehouse.topics import CLINICAL_RESOURCE, MAX_RECORD_BYTES, VITALS
 
 KAFKA_API_VERSION = (4, 0)
 """The protocol spoken. Naming it lets a gateway start while the broker is away; the broker and its peers are 4.x."""
@@ -41,20 +41,33 @@ class Fault:
 
 @dataclass(frozen=True)
 class Record:
-    """One message as it is sent."""
+    """One message as it is sent; ``topic`` is the declared name."""
 
     message_id: str
     key: bytes
     value: bytes
+    topic: str = VITALS.name
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Where Kafka put one message."""
+    """Where Kafka put one message; no place where the spool holds it until the broker is back."""
 
     message_id: str
-    partition: int
-    offset: int
+    partition: int | None
+    offset: int | None
+
+
+def of_message(content: message.Message) -> Record:
+    """A device message, ready to send. Raises ContractError."""
+    return Record(content["message_id"], message.key(content), message.encode(content))
+
+
+def of_resource(content: message.Message) -> Record:
+    """A record of ``clinical.resource``, ready to send. Raises ContractError."""
+    value = message.encode_resource(content)
+    name = f"{content['resource']['resourceType']}/{content['resource']['id']}"
+    return Record(name, message.key(content), value, CLINICAL_RESOURCE.name)
 
 
 class UnreadableError(ValueError):
@@ -74,6 +87,20 @@ def parse(body: bytes) -> list[Any]:
     raise UnreadableError("the body is neither a message nor a list of messages")
 
 
+def parse_lines(body: bytes) -> list[Any]:
+    """The messages of a body that has one a line (NDJSON); empty lines are left out."""
+    found = []
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        if line.strip():
+            try:
+                found.append(orjson.loads(line))
+            except orjson.JSONDecodeError as error:
+                raise UnreadableError(f"line {number} of the body is not JSON: {error}") from error
+    if not found:
+        raise UnreadableError("the body holds no message")
+    return found
+
+
 def check(messages: Iterable[Any]) -> tuple[list[Record], list[Fault]]:
     """The messages that keep the contract, ready to send, and what is wrong with the others."""
     records: list[Record] = []
@@ -90,10 +117,15 @@ def check(messages: Iterable[Any]) -> tuple[list[Record], list[Fault]]:
 
 
 class Sender:
-    """Sends records to one topic. One Kafka producer and its thread; :meth:`close` ends both."""
+    """Sends records to their topics. One Kafka producer and its thread; :meth:`close` ends both.
 
-    def __init__(self, bootstrap_servers: str, topic: str, answer_within_s: float = ANSWER_WITHIN_S) -> None:
-        self._topic = topic
+    ``names`` are the site's names of topics by declared name, where they differ.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, names: Mapping[str, str], answer_within_s: float = ANSWER_WITHIN_S
+    ) -> None:
+        self._names = names
         self._answer_within_s = answer_within_s
         self._waiting = 0
         self._producer = KafkaProducer(
@@ -129,7 +161,10 @@ class Sender:
         ]
 
     def _enqueue(self, records: Sequence[Record]) -> list[Any]:
-        return [self._producer.send(self._topic, key=record.key, value=record.value) for record in records]
+        return [
+            self._producer.send(self._names.get(record.topic, record.topic), key=record.key, value=record.value)
+            for record in records
+        ]
 
     def close(self) -> None:
         """Send what waits, for as long as a delivery may take, and stop."""

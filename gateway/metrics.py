@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.live import LatestVitals
+from gateway.spool import Spool
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 
@@ -19,11 +20,12 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Metrics:
     """The counters of one gateway and the registry in which it all is found."""
 
-    def __init__(self, data: DataDir, cache: LatestVitals) -> None:
+    def __init__(self, data: DataDir, cache: LatestVitals, spool: Spool | None = None) -> None:
         self.registry = CollectorRegistry()
         self.messages = Counter(
             "ward_gateway_messages",
-            "Messages posted, by outcome: accepted, refused (the contract is broken), unavailable (no broker)",
+            "Messages and resources, by outcome: accepted (spooled ones too), refused (what breaks a contract),"
+            " unavailable (no broker), spooled (no broker, but the spool took them)",
             ["outcome"],
             registry=self.registry,
         )
@@ -33,6 +35,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        if spool is not None:
+            size = Gauge("ward_gateway_spool_bytes", "Records that wait for the broker", registry=self.registry)
+            size.set_function(lambda: spool.bytes)
         self.registry.register(_Live(cache))
         self.registry.register(_Progress(data))
 

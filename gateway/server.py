@@ -17,8 +17,11 @@ class ListenError(OSError):
     """The gateway cannot or will not listen at an address; the text says what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ListenError where the port is taken or the address is not a loopback address."""
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket; ``option`` is what an error names to choose another port.
+
+    Raises ListenError where the port is taken or the address is not a loopback address.
+    """
     family = _loopback(host)
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,7 +30,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}") from error
     return listener
 
 

@@ -65,6 +65,7 @@ class Options:
     """Channels file of the notifier, which runs where one is given."""
     port: int = DEFAULT_BROKER_PORT
     gateway_port: int = 8000
+    mllp_port: int = 2575
     report: Path | None = None
     verify: bool = True
 
@@ -99,8 +100,9 @@ def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
     """What reads beside the pipeline."""
     # The dashboard may start before the gateway has said where it serves.
     live = ("--gateway", f"http://127.0.0.1:{options.gateway_port}") if options.gateway else ()
+    ports = ("--port", str(options.gateway_port), "--mllp-port", str(options.mllp_port))
     wanted = (
-        (options.gateway, Program("gateway", (*_ward("gateway", data), "--port", str(options.gateway_port)))),
+        (options.gateway, Program("gateway", (*_ward("gateway", data), *ports))),
         (options.dashboard, Program("dashboard", (*_ward("dashboard", data), *live))),
         (options.channels, Program("notify", (*_ward("notify", data), "--channels", str(options.channels)))),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),

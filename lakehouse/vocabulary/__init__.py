@@ -1,7 +1,8 @@
 """Codes, units and ranges, read from the reviewable CSV files beside this module: the one place that reads them.
 
 Signals are LOINC codes (one of our own where LOINC has none) with a UCUM unit and the plausible range that is kept;
-unit texts map to a UCUM unit by ``value * scale + offset``; sources say whether their clock may be compared with ours.
+unit texts map to a UCUM unit by ``value * scale + offset``; codes of monitors (MDC) map to LOINC; sources say whether
+their clock may be compared with ours.
 """
 
 import csv
@@ -127,6 +128,19 @@ def converted(value: float | None, text: str | None) -> tuple[float | None, str 
     if value is None or not isfinite(value) or (unit.scale, unit.offset) == (1.0, 0.0):
         return value, unit.unit
     return round(value * unit.scale + unit.offset, 2), unit.unit
+
+
+@cache
+def loinc_by_mdc() -> dict[str, str]:
+    """LOINC codes by what ISO/IEEE 11073-10101 calls the signal: its number (``147842``) and its reference id."""
+    found = list(rows("mdc_code.csv"))
+    return {row[name]: row["loinc"] for name in ("code", "reference") for row in found}
+
+
+@cache
+def consciousness_by_text() -> dict[str, str]:
+    """One of :data:`CONSCIOUSNESS` by what the sources call it, in lower case."""
+    return {row["text"]: row["code"] for row in rows("consciousness.csv")}
 
 
 @cache

@@ -35,8 +35,7 @@ def client(broker: str, names: Topics, data: DataDir) -> Iterator[TestClient]:
         data,
         bootstrap_servers=broker,
         clock=lambda: datetime.now(UTC),
-        vitals_topic=names[VITALS.name],
-        evaluations_topic=names[ALERT_EVALUATIONS.name],
+        topics=names,
     )
     with TestClient(app, base_url=ORIGIN) as running:
         yield running
@@ -190,12 +189,3 @@ def test_a_broker_that_comes_back_is_used_again_without_a_restart(data: DataDir,
         broker.stop()
 
     assert (before, away, back) == (202, 503, True)
-
-
-def test_the_example_of_the_documentation_is_accepted(client: TestClient) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "integration.md").read_text(encoding="utf-8")
-    body = page.split("-d '")[1].split("'\n```")[0]
-
-    answer = client.post("/api/iot", content=body, headers={"content-type": "application/json"})
-
-    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)

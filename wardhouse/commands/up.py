@@ -36,8 +36,9 @@ def up(
     verify: Annotated[bool, typer.Option(help="With --report: prove that nothing is lost or doubled.")] = True,
     simulator: Annotated[bool, typer.Option(help="Send simulated patients.")] = True,
     one_jvm: Annotated[bool, typer.Option("--one-jvm", help="Both Spark applications in one process.")] = False,
-    gateway: Annotated[bool, typer.Option(help="Also the gateway (REST).")] = False,
+    gateway: Annotated[bool, typer.Option(help="Also the gateway (REST, FHIR, HL7 v2).")] = False,
     gateway_port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    mllp_port: Annotated[int, typer.Option(help="Port of the gateway for HL7 v2; 0 takes no HL7 v2.")] = 2575,
     dashboard: Annotated[bool, typer.Option(help="Also the dashboard.")] = False,
     airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
     channels: ChannelsOption = None,
@@ -67,6 +68,7 @@ def up(
         channels=str(file.resolve()) if file else None,
         port=broker_port,
         gateway_port=gateway_port,
+        mllp_port=mllp_port,
         report=report,
         verify=verify,
     )

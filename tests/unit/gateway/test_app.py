@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gateway.app import create_app
+from gateway.fhir import TYPES
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.tables import VITAL_SIGN_MINUTE
@@ -168,3 +169,17 @@ def test_the_interface_describes_the_message_contract(client: TestClient) -> Non
     post = client.get("/openapi.json").json()["paths"]["/api/iot"]["post"]
 
     assert post["requestBody"]["content"]["application/json"]["schema"]["oneOf"][0]["$id"] == "urn:wardhouse:vitals:1"
+
+
+def test_the_interface_names_each_way_in_once_with_what_it_takes(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    names = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    takes = {path: sorted(one["post"]["requestBody"]["content"]) for path, one in paths.items() if "post" in one}
+    fhir = ["application/fhir+json", "application/json"]
+    assert len(names) == len(set(names))
+    assert takes == {
+        "/api/iot": ["application/json", "application/x-ndjson"],
+        "/fhir": fhir,
+        **{f"/fhir/{kind}": fhir for kind in TYPES},
+    }

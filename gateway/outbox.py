@@ -1,0 +1,88 @@
+"""Where every way in hands its records over: to Kafka, or to the spool where there is one and the broker is away."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
+from gateway.metrics import Metrics
+from gateway.spool import Spool, SpoolFullError
+
+_BATCH = 500
+_PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for the broker as long as a request would
+
+
+class Outbox:
+    """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop."""
+
+    def __init__(self, sender: Sender, spool: Spool | None, metrics: Metrics) -> None:
+        self._sender, self._spool, self._metrics = sender, spool, metrics
+        self._filled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to send what the spool holds, left by this gateway or by one before."""
+        if self._spool is not None:
+            self._filled.set()
+            self._task = asyncio.get_running_loop().create_task(self._empty(self._spool))
+
+    async def stop(self) -> None:
+        """Stop sending from the spool; what it holds stays."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def can_spool(self) -> bool:
+        """Whether records are taken while the broker is away."""
+        return self._spool is not None and not self._spool.full
+
+    async def take(self, records: Sequence[Record]) -> list[Receipt]:
+        """Have all records acknowledged, or spooled. Raises BrokerUnavailableError where neither can be.
+
+        While the spool holds anything new records go behind it, so that those of one patient keep their order.
+        """
+        began = time.perf_counter()
+        spool = self._spool
+        try:
+            if spool is not None and not spool.empty:
+                receipts = await self._put(spool, records)
+            else:
+                receipts = await self._sent(records)
+        except BrokerUnavailableError:
+            self._metrics.messages.labels("unavailable").inc(len(records))
+            raise
+        self._metrics.acknowledged.observe(time.perf_counter() - began)
+        self._metrics.messages.labels("accepted").inc(len(records))
+        return receipts
+
+    async def _sent(self, records: Sequence[Record]) -> list[Receipt]:
+        try:
+            return await self._sender.send(records)
+        except BrokerUnavailableError:
+            if self._spool is None:
+                raise
+            return await self._put(self._spool, records)
+
+    async def _put(self, spool: Spool, records: Sequence[Record]) -> list[Receipt]:
+        try:
+            await asyncio.to_thread(spool.append, records)
+        except SpoolFullError as error:
+            raise BrokerUnavailableError(f"the broker is away, and {error}") from error
+        self._metrics.messages.labels("spooled").inc(len(records))
+        self._filled.set()
+        return [Receipt(record.message_id, None, None) for record in records]
+
+    async def _empty(self, spool: Spool) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while (batch := await asyncio.to_thread(spool.oldest, _BATCH)) is not None:
+                try:
+                    await self._sender.send(batch.records)
+                except BrokerUnavailableError:
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    await asyncio.to_thread(spool.sent, batch)
