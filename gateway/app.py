@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AwareDatetime
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -91,7 +92,8 @@ def create_app(
             if spool is not None:
                 spool.close()
 
-    app = FastAPI(
+    # Its pages load nothing from elsewhere: a hospital's network may not let them.
+    app = FastAPIOffline(
         title="Wardhouse gateway",
         description="Vital signs in and out. Not a medical device.",
         version="1",

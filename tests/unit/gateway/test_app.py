@@ -1,5 +1,6 @@
 """The gateway's routes without a broker; what needs one is in tests/integration/test_gateway.py."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -183,3 +184,12 @@ def test_the_interface_names_each_way_in_once_with_what_it_takes(client: TestCli
         "/fhir": fhir,
         **{f"/fhir/{kind}": fhir for kind in TYPES},
     }
+
+
+def test_the_page_of_the_interface_loads_nothing_from_another_host(client):
+    page = client.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert "swagger-ui" in page
+    assert loaded
+    assert [address for address in loaded if client.get(address).status_code != 200] == []
+    assert [address for address in loaded if not address.startswith("/")] == []
