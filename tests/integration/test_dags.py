@@ -20,7 +20,8 @@ from lakehouse.reader import query
 from lakehouse.sources.mimic_iv import SOURCE as MIMIC_IV
 from lakehouse.sources.source import Selection, Tally
 from lakehouse.table import Table
-from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
+from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT, VITAL_SIGN_MINUTE
+from tests.fixtures.delta import append
 from tests.fixtures.mimic import write_mimic_iv
 from wardhouse.commands import airflow
 from wardhouse.settings import Settings
@@ -106,6 +107,11 @@ def observation(number: int, value: float) -> dict:
         "partition": 0,
         "offset": number,
     }
+
+
+def minute(patient_id: str, at: datetime, value: float) -> dict:
+    statistics = dict.fromkeys(("min", "mean", "max", "first", "last"), value)
+    return {"patient_id": patient_id, "code": "8867-4", "minute": at, "unit": "/min", "count": 60, **statistics}
 
 
 @pytest.fixture
@@ -245,6 +251,24 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     },
                 },
             },
+            "trend_reports": {
+                "assets": [],
+                "tasks": {
+                    "list_units": {
+                        "runs": 'ward report units --json --week "$WEEK" --zone "$ZONE"',
+                        "reads": [],
+                        "writes": [],
+                        "then": ["units"],
+                    },
+                    "units": {"runs": None, "reads": [], "writes": [], "then": ["write_report"]},
+                    "write_report": {
+                        "runs": 'ward report trend --unit "$UNIT" --week "$WEEK" --zone "$ZONE" --mail-if-set',
+                        "reads": ["gold.alert", "gold.early_warning_score", "gold.vital_sign_minute"],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
             "cohorts": {
                 "assets": sorted(COHORTS.reads),
                 "tasks": {
@@ -294,6 +318,34 @@ def test_each_dag_runs_over_real_tables(home):
     hourly = deltalake.DeltaTable(data.table_root / "mart" / "vital_sign_hourly").to_pyarrow_table().to_pylist()
     assert [(row["patient_id"], row["hour"], row["count"], row["mean"]) for row in hourly] == [
         ("mrn/1", AT.replace(minute=0, second=0), 2, 85.0)
+    ]
+
+
+def test_each_unit_gets_its_report_and_it_is_sent(home, told, tmp_path):
+    _, environment = home
+    data = DataDir(tmp_path / "ward")
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    for unit, patient in (("ICU", "mrn/1"), ("MED", "mrn/2")):
+        append(data, VITAL_SIGN_MINUTE, minute(patient, monday, 80.0))
+        append(data, OBSERVATION, {"patient_id": patient, "location_unit": unit, "observed_at": monday})
+    url, got = told
+    channels = tmp_path / "channels.yaml"
+    channels.write_text(json.dumps({"channels": {"reports": {"urls": [url]}}}))
+
+    ran = run_dag(
+        {**environment, "WARD_DATA_DIR": str(data.root), "WARD_CHANNELS": str(channels)},
+        "trend_reports",
+        {"week": "2026-W10"},
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    names = [f"trend-{unit}-2026-W10" for unit in ("ICU", "MED")]
+    assert sorted(file.name for file in data.reports.iterdir()) == sorted(
+        f"{name}.{kind}" for name in names for kind in ("csv", "pdf")
+    )
+    assert sorted(message["report"] for message in got) == names
+    assert [file["filename"] for file in got[0]["attachments"]] == [
+        f"{got[0]['report']}.{kind}" for kind in ("pdf", "csv")
     ]
 
 
