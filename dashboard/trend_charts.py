@@ -116,19 +116,19 @@ def heatmap(
     scale = alt.Scale(range=[heat.low, heat.high], domain=[bottom, top], interpolate="lab", clamp=True)
     chart: alt.Chart = (
         alt.Chart(shown)
-        .mark_rect(stroke="white", strokeWidth=0.6)
+        .mark_rect()
         .encode(
             x=alt.X(
                 "hour:O",
                 title="hour of the day",
-                scale=alt.Scale(domain=list(range(24))),
+                scale=alt.Scale(domain=list(range(24)), paddingInner=0.06),
                 axis=alt.Axis(labelAngle=0, values=list(range(0, 24, 3)), ticks=False, domain=False),
             ),
             y=alt.Y(
                 "label:O",
                 title=None,
                 sort=None,
-                scale=alt.Scale(domain=list(labels.values())),
+                scale=alt.Scale(domain=list(labels.values()), paddingInner=0.06),
                 axis=alt.Axis(ticks=False, domain=False),
             ),
             color=alt.Color("value:Q", scale=scale, legend=_legend(unit)),

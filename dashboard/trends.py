@@ -136,11 +136,29 @@ class Trends:
     absent: tuple[str, ...]
     """Tables that the data dir does not have: what comes from them is missing."""
     newest: datetime | None
-    """The last minute with a value of any patient, in or after the periods."""
+    """The last minute with a value of any patient."""
 
     def of(self, unit: str) -> "pd.DataFrame":
         """The figures of one unit."""
         return self.frame[self.frame["care_unit"] == unit].reset_index(drop=True)
+
+
+def spanned(data: DataDir) -> tuple[datetime, datetime] | None:
+    """The first and the last minute with a value of any patient. Raises TableMissingError.
+
+    By the statistics in the table's log: no file is read but those that have none.
+    """
+    import pyarrow as pa
+
+    files = pa.table(reader.open_table(data, VITAL_SIGN_MINUTE).get_add_actions(flatten=True)).to_pylist()
+    ends = [(row.get("min.minute"), row.get("max.minute")) for row in files]
+    if any(first is None or last is None for first, last in ends):
+        ends = [tuple(reader.query(data, _SPANNED).to_pylist()[0].values())]
+    told = [(first, last) for first, last in ends if first is not None and last is not None]
+    return (min(first for first, _ in told), max(last for _, last in told)) if told else None
+
+
+_SPANNED = "SELECT min(minute) AS first, max(minute) AS last FROM gold.vital_sign_minute"
 
 
 def units(data: DataDir, period: Period) -> tuple[str, ...]:
@@ -169,13 +187,12 @@ def trends(
             known.update(_units(database))
             _hold_against(database, rules, only)
             frames.append(_figures(database).assign(period=name))
-        newest = _newest(database, periods.values())
     return Trends(
         _ordered(pd.concat(frames, ignore_index=True)),
         tuple(sorted(known)),
         tuple(states.values()),
         tuple(table.full_name for table in absent),
-        newest,
+        None if (found := spanned(data)) is None else found[1],
     )
 
 
@@ -559,11 +576,3 @@ SELECT unit FROM (
 
 def _units(database: "duckdb.DuckDBPyConnection") -> list[str]:
     return [unit for (unit,) in database.execute(_UNITS).fetchall()]
-
-
-def _newest(database: "duckdb.DuckDBPyConnection", periods: Iterable[Period]) -> datetime | None:
-    """The newest minute; where the periods lie far back, it is that of the whole table."""
-    since = min(period.start for period in periods)
-    found = database.execute("SELECT max(minute) FROM gold.vital_sign_minute WHERE minute >= $1", [since]).fetchone()
-    newest: datetime | None = found[0] if found else None
-    return newest
