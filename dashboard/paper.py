@@ -122,7 +122,7 @@ def sized(chart: Any, width: float, height: float) -> Any:
             labelFontSize=7.5, titleFontSize=7.5, titleFontWeight="normal", labelColor=MUTED, titleColor=MUTED
         )
         .configure_legend(labelFontSize=7.5, titleFontSize=7.5, titleFontWeight="normal", labelColor=MUTED)
-        .configure_title(fontSize=10, color=INK, subtitleFontSize=7.5, subtitleColor=MUTED)
+        .configure_title(fontSize=10, color=INK, subtitleFontSize=7.5)
     )
 
 

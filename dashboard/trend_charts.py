@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-_BEFORE = "#777777"
+_BEFORE = "#808080"
 
 RISK_COLOURS: Mapping[str, str] = {
     "low": "#BFD9EC",
@@ -71,7 +71,8 @@ _Chart = TypeVar("_Chart", "alt.Chart", "alt.LayerChart")
 def _titled(chart: _Chart, title: str, subtitle: str | None = None) -> _Chart:
     import altair as alt
 
-    given = alt.TitleParams(title, anchor="start", offset=8, subtitle=subtitle or alt.Undefined)
+    # A grey that is read on white and on black: themes colour titles, but no subtitles.
+    given = alt.TitleParams(title, anchor="start", offset=8, subtitle=subtitle or alt.Undefined, subtitleColor=_BEFORE)
     titled: _Chart = chart.properties(title=given)
     return titled
 
@@ -129,7 +130,7 @@ def heatmap(
                 title=None,
                 sort=None,
                 scale=alt.Scale(domain=list(labels.values()), paddingInner=0.06),
-                axis=alt.Axis(ticks=False, domain=False),
+                axis=alt.Axis(ticks=False, domain=False, labelOverlap=False),
             ),
             color=alt.Color("value:Q", scale=scale, legend=_legend(unit)),
             tooltip=[
@@ -235,7 +236,9 @@ def compared(
     if order is not None:
         both = both.sort_values("subject", key=lambda names: names.map(list(order).index), kind="stable")
     labels = both["label"].to_list()
-    y = alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=210, ticks=False, domain=False))
+    y = alt.Y(
+        "label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=210, ticks=False, domain=False, labelOverlap=False)
+    )
     x_axis = alt.Axis(tickCount=5, gridOpacity=0.4)
     tooltip = [
         alt.Tooltip("label:N", title=" "),

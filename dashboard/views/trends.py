@@ -191,7 +191,7 @@ def _hours(frame: pd.DataFrame, shown: Period, against: Period) -> None:
                 st.caption(f"{period.words}: nothing is stored.")
                 continue
             chart = charts.heatmap(rows, period.days, title=period.words, unit=unit, heat=heat, from_zero=from_zero)
-            st.altair_chart(chart.properties(height=230), width="stretch")
+            st.altair_chart(chart.properties(height=300), width="stretch")
 
 
 _WHAT = {"coverage": "Minutes with a value", "beyond_limits": "Minutes beyond a limit"}
@@ -226,7 +226,7 @@ def _days(frame: pd.DataFrame, shown: Period, against: Period) -> None:
     columns = st.columns(2)
     for number, chart in enumerate(found):
         with columns[number % 2]:
-            st.altair_chart(chart.properties(height=210), width="stretch")
+            st.altair_chart(chart.properties(height=270), width="stretch")
 
 
 def _rules(frame: pd.DataFrame, pack: Pack, against: Period) -> None:
@@ -244,4 +244,4 @@ def _rules(frame: pd.DataFrame, pack: Pack, against: Period) -> None:
                 continue
             chart = charts.compared(now, before, title=f"{title}; grey: {against.name}", unit=unit)
             lines = len({*now["subject"], *before["subject"]})
-            st.altair_chart(chart.properties(height=60 + 22 * lines), width="stretch")
+            st.altair_chart(chart.properties(height=110 + 24 * lines), width="stretch")
