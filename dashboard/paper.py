@@ -8,7 +8,6 @@ stays text, lines stay lines. Measures are points (1/72 inch) from the upper lef
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ MARGIN = 42.0
 INNER = WIDTH - 2 * MARGIN
 INK = "#1A1A1A"
 MUTED = "#5C5C5C"
+_TEXT = ("x", "y", "text", "size", "bold", "colour", "align")
 _SMALL: dict[str, Any] = {"labelFontSize": 7.5, "titleFontSize": 7.5, "titleFontWeight": "normal"}
 _FONT = "Liberation Sans, DejaVu Sans"
 
@@ -138,27 +138,25 @@ def _written(page: Page) -> "alt.LayerChart":
     filled = pd.DataFrame(
         [{"x": b.x, "y": b.y, "right": b.x + b.width, "low": b.y + b.height, "colour": b.colour} for b in boxes]
     )
-    layers: list[alt.Chart] = [
-        alt.Chart(filled).mark_rect().encode(x=x, y=y, x2="right", y2="low", color=alt.Color("colour:N", scale=None))
-    ]
-
-    def kind(text: Text) -> tuple[bool, str]:
-        return text.bold, text.align
-
-    for (bold, _), group in groupby(sorted(page.texts, key=kind), key=kind):
-        texts = list(group)
-        rows = pd.DataFrame([{"x": t.x, "y": t.y, "text": t.text, "size": t.size, "colour": t.colour} for t in texts])
-        layers.append(
-            alt.Chart(rows)
-            .mark_text(align=texts[0].align, baseline="alphabetic", fontWeight="bold" if bold else "normal", font=_FONT)
-            .encode(
-                x=x,
-                y=y,
-                text="text:N",
-                size=alt.Size("size:Q", scale=None),
-                color=alt.Color("colour:N", scale=None),
-            )
+    rows = pd.DataFrame([{name: getattr(text, name) for name in _TEXT} for text in page.texts], columns=list(_TEXT))
+    layers = [
+        alt.Chart(filled).mark_rect().encode(x=x, y=y, x2="right", y2="low", color=alt.Color("colour:N", scale=None)),
+        # One mark for all: they stand in the file in the order in which they are given, which is that of reading.
+        alt.Chart(rows)
+        .mark_text(
+            align=alt.expr("datum.align"),
+            fontWeight=alt.expr("datum.bold ? 'bold' : 'normal'"),
+            baseline="alphabetic",
+            font=_FONT,
         )
+        .encode(
+            x=x,
+            y=y,
+            text="text:N",
+            size=alt.Size("size:Q", scale=None),
+            color=alt.Color("colour:N", scale=None),
+        ),
+    ]
     whole = alt.LayerChart(layer=layers).properties(width=WIDTH, height=HEIGHT, padding=0)
     written: alt.LayerChart = whole.configure_view(stroke=None)
     return written

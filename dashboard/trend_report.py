@@ -353,9 +353,9 @@ def _risk_table(frame: "pd.DataFrame", x: float, y: float) -> list[Text]:
         before = value(frame, "news2", statistic, subject, period="before")
         at = y + 15 * line
         texts.append(Text(x, at, label))
-        texts.append(Text(right, at, "0.0 %" if now is None else f"{now:.1f} %", align="right"))
-        if before is not None:
-            texts.append(Text(far, at, f"{(now or 0) - before:+.1f}", align="right"))
+        texts.append(Text(right, at, "\N{EN DASH}" if now is None else f"{now:.1f} %", align="right"))
+        if now is not None and before is not None:
+            texts.append(Text(far, at, f"{now - before:+.1f}", align="right"))
     return [*texts, Text(x, y + 15 * (len(told) + 1), "* of hours with a total", 7.5, colour=MUTED)]
 
 
