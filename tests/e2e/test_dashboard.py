@@ -130,10 +130,12 @@ class Browser:
         folder.mkdir(parents=True, exist_ok=True)
         before = set(folder.iterdir())
         self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-        self.script(
-            f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(button)})).click()"
-        )
+        found_button = f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(button)}))"
         deadline = time.monotonic() + within_s
+        while not self.script(f"{found_button} && ({found_button}.click(), true)"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no button {button!r} on the page")
+            time.sleep(0.1)
         while not (found := [f for f in folder.iterdir() if f not in before and f.suffix != ".crdownload"]):
             if time.monotonic() > deadline:
                 raise AssertionError(f"nothing came of {button!r}")

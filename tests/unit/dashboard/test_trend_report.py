@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from alerting import pack
 from dashboard import trend_report
 from dashboard.period import week
 from dashboard.trend_report import KEYS, Report, changed, lacks, letter, written
-from dashboard.trends import COLUMNS, Trends, trends
+from dashboard.trends import COLUMNS, MEASURES, Trends, trends
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, EARLY_WARNING_SCORE, ENCOUNTER, OBSERVATION, VITAL_SIGN_MINUTE
 from tests.fixtures.trends import alert, at, minutes, news2, stay, told
@@ -192,3 +193,13 @@ def test_files_are_named_by_unit_and_week_and_no_two_units_share_a_name(unit: st
     nothing = Trends(None, (), (), (), None)  # type: ignore[arg-type]
 
     assert Report(unit, PERIOD, nothing, PACK.label).file_name == name
+
+
+def test_the_page_on_reports_names_every_column_measure_and_statistic_of_the_csv() -> None:
+    page = Path("docs/reports.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+
+    assert {name for line in page.splitlines() for name in line.split("`")[1::2]} >= set(COLUMNS)
+    for measure in MEASURES:
+        if measure.name != "vital_sign_hour":
+            assert all(f"`{statistic}`" in rows[measure.name] for statistic in measure.statistics), measure.name
