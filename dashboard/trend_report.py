@@ -94,7 +94,8 @@ def pdf(report: Report, made_at: datetime) -> bytes:
 def _headed(page: Page, report: Report, made_at: datetime, number: int, pages: int) -> Page:
     zone = report.period.zone
     texts = [
-        Text(MARGIN, 58, report.unit, 20, bold=True),
+        # A long name is written smaller: it shares the line.
+        Text(MARGIN, 58, report.unit, min(20, 700 / len(report.unit)), bold=True),
         Text(MARGIN + INNER, 58, "Vital signs and alerts", 10, colour=MUTED, align="right"),
         Text(MARGIN, 78, report.period.words, 11),
         Text(MARGIN + INNER, 78, f"days and hours are {zone.key}", 8, colour=MUTED, align="right"),

@@ -319,10 +319,14 @@ SELECT patient_id, nth, minutes, until_at, day_of(nth) AS day, clock_of(nth) AS 
 SELECT care_unit, day, hour, sum(minutes) AS present FROM present
 GROUP BY GROUPING SETS ((care_unit, day, hour), (care_unit, day), (care_unit))
 """,
+    # With the minutes until the next one, on whichever unit that is.
     "seen_here": """
-SELECT p.care_unit, p.day, p.hour, p.nth, s.patient_id, s.minute
-FROM seen s JOIN present p ON p.patient_id = s.patient_id AND p.nth = hour_of(s.minute)
-WHERE s.minute >= since() AND s.minute < until()
+SELECT p.care_unit, p.day, p.hour, s.patient_id, s.minute, s.silent
+FROM (
+    SELECT patient_id, minute,
+        date_diff('minute', minute, lead(minute) OVER (PARTITION BY patient_id ORDER BY minute)) - 1 AS silent
+    FROM seen WHERE minute >= since() AND minute < until()
+) s JOIN present p ON p.patient_id = s.patient_id AND p.nth = hour_of(s.minute)
 """,
     "told_alert": """
 SELECT coalesce(a.location_unit, p.care_unit, unknown()) AS care_unit, a.rule_id, a.title, a.priority,
@@ -399,7 +403,7 @@ FROM minute_here JOIN signal s USING (code) GROUP BY care_unit, s.name, s.label,
     (
         "coverage",
         """
-SELECT t.care_unit, 'any' AS subject, 'Any vital sign' AS label, t.day, t.hour, coalesce(f.seen, 0) AS minutes, present,
+SELECT t.care_unit, 'any' AS subject, 'Any value' AS label, t.day, t.hour, coalesce(f.seen, 0) AS minutes, present,
     100.0 * coalesce(f.seen, 0) / present AS share
 FROM time_there t LEFT JOIN (
     SELECT care_unit, day, hour, count(*) AS seen FROM seen_here
@@ -419,16 +423,11 @@ SELECT f.*, present, 100.0 * f.minutes / present AS share FROM (
     (
         "gap",
         """
-SELECT care_unit, 'any' AS subject, 'Any vital sign' AS label, day, count(gap) AS gaps,
+SELECT care_unit, 'any' AS subject, 'Any value' AS label, day, count(gap) AS gaps,
     coalesce(sum(gap), 0) AS minutes, max(gap) AS longest
 FROM (
-    SELECT care_unit, day, CASE WHEN gap > gap_minutes() AND to_minutes(gap) <= away() THEN gap END AS gap
-    FROM (
-        SELECT care_unit, day, date_diff(
-            'minute', minute, lead(minute) OVER (PARTITION BY patient_id ORDER BY minute)
-        ) - 1 AS gap
-        FROM seen_here
-    )
+    SELECT care_unit, day, CASE WHEN silent > gap_minutes() AND to_minutes(silent) <= away() THEN silent END AS gap
+    FROM seen_here
 ) GROUP BY GROUPING SETS ((care_unit, day), (care_unit))
 """,
     ),
@@ -504,7 +503,9 @@ FROM (SELECT care_unit, count(DISTINCT day) AS days FROM seen_here GROUP BY care
 FULL JOIN (
     SELECT unit AS care_unit, count(DISTINCT patient_id) AS patients FROM stay s
     WHERE started_at < until() AND ended_at > since()
-        AND NOT EXISTS (SELECT 1 FROM seen_here h WHERE h.patient_id = s.patient_id)
+        AND NOT EXISTS (
+            SELECT 1 FROM seen WHERE seen.patient_id = s.patient_id AND minute >= since() AND minute < until()
+        )
     GROUP BY unit
 ) w ON w.care_unit = f.care_unit
 """,

@@ -234,15 +234,21 @@ def test_periods_stand_side_by_side_and_one_unit_has_the_same_figures_alone_as_a
         *minutes("a", at(hour=8), 70.0, 72.0),
         *minutes("a", at(-7, 8), 90.0),
         *minutes("b", at(hour=8), 50.0),
+        *minutes("moved", at(hour=8), 71.0),
+        *minutes("moved", at(hour=9), 60.0),
     )
     write(OBSERVATION, told("a", "ICU", at(hour=8)), told("a", "ICU", at(-7, 8)), told("b", "MED", at(hour=8)))
+    write(OBSERVATION, told("moved", "ICU", at(hour=8)), told("moved", "MED", at(hour=9)))
     write(ALERT, alert("a", at(hour=8)), alert("b", at(hour=8)))
-    write(ENCOUNTER, stay("c", "ICU 4", at(1)))
+    write(ENCOUNTER, stay("c", "ICU 4", at(1)), stay("b", "ICU 5", at(1)))
 
     everybody, alone = made(data), made(data, only="ICU")
 
     assert alone.units == everybody.units == ("ICU", "MED")
     assert alone.frame.to_csv() == everybody.of("ICU").to_csv()
+    # The silence of whom moved is of the unit where it began.
+    assert figures(alone.frame, "gap", day=None) == {("gaps",): 1.0, ("minutes",): 59.0, ("longest",): 59.0}
+    assert figures(alone.frame, "missing", statistic="patients_without_values") == {("patients_without_values",): 1.0}
     medians = alone.frame.query("measure == 'vital_sign' and statistic == 'median' and day.isna()")
     assert dict(zip(medians["period"], medians["value"], strict=True)) == {"reported": 71.0, "before": 90.0}
 
