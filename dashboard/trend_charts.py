@@ -36,7 +36,7 @@ class Heat:
     top: float | None = None
 
 
-SEEN = Heat("#F3D9CC", "#2F6C9C", 100)
+SEEN = Heat("#F4BFD3", "#20618F", 100)
 """Where values are missing stands out; two hues, so that pale is not taken for empty."""
 BEYOND = Heat("#EEF1F4", "#C24E00")
 """How much of the time is beyond a limit."""
