@@ -40,8 +40,8 @@ GAP = timedelta(minutes=15)
 """Shorter times without a value are not gaps: a cuff measures every quarter of an hour."""
 
 MEMORY = "4GB"
-"""What may be held in memory before it goes to disk. Twelve million minutes (100 patients, two weeks) took 3.3 GB; with
-one gigabyte the joins of as many do not go through."""
+"""What may be held in memory before it goes to disk. For one of four units among twelve million minutes (100 patients,
+two weeks) the process took 2.3 GB at its peak; with one gigabyte the joins do not go through."""
 
 VITAL_SIGNS: tuple[Signal, ...] = tuple(
     signal_by_name()[name]
