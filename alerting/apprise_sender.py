@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alerting.channels import Destination, Url
@@ -13,12 +14,13 @@ _NO_ANSWER = "the service did not take it, and gave no reason"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What is sent: plain text, and ``fields`` for services that take JSON."""
+    """What is sent: plain text, ``fields`` for services that take JSON, files for those that take files."""
 
     title: str
     body: str
     priority: Priority
     fields: Mapping[str, Any]
+    attachments: tuple[Path, ...] = ()
 
 
 Send = Callable[[Text, tuple[int, ...]], dict[int, str]]
@@ -69,7 +71,11 @@ def _service(url: Url, asset: Any) -> Callable[[Text], str | None]:
             plugin.payload_extras = {**extras, **text.fields}
         try:
             result = service.notify(
-                body=text.body, title=text.title, notify_type=kinds[text.priority], body_format=NotifyFormat.TEXT
+                body=text.body,
+                title=text.title,
+                notify_type=kinds[text.priority],
+                body_format=NotifyFormat.TEXT,
+                attach=[str(path) for path in text.attachments] or None,
             )
         except Exception as error:  # noqa: BLE001 - some hundred services' code: whatever it raises is a failed attempt
             return url.redacted(f"{type(error).__name__}: {error}")

@@ -19,7 +19,7 @@ def render(data: DataDir, gateway: str, clock: Callable[[], datetime]) -> None:
     from alerting import pack
     from alerting.bands import arms
     from dashboard.clock import zone
-    from dashboard.views import patient, ward
+    from dashboard.views import patient, trends, ward
 
     st.set_page_config(page_title="Wardhouse", page_icon=":material/monitor_heart:", layout="wide")
     st.html(_STYLE)
@@ -38,6 +38,12 @@ def render(data: DataDir, gateway: str, clock: Callable[[], datetime]) -> None:
             title="Patient",
             icon=":material/show_chart:",
             url_path="patient",
+        ),
+        st.Page(
+            partial(trends.page, data, rules, clock, here),
+            title="Trends",
+            icon=":material/calendar_view_week:",
+            url_path="trends",
         ),
     ]
     st.navigation(pages, position="top").run()

@@ -84,6 +84,11 @@ class DataDir:
         """Parent of every snapshot; each is laid out as a data dir of its own."""
         return self.root / "snapshots"
 
+    @property
+    def reports(self) -> Path:
+        """Trend reports of care units, unless they are wanted elsewhere."""
+        return self.root / "reports"
+
     def progress(self, name: str) -> Path:
         """Progress of one flow or component, JSON lines, newest last."""
         return self.root / "progress" / f"{name}.jsonl"

@@ -170,17 +170,17 @@ def tables_in(sql: str) -> tuple[Table, ...]:
 
 
 def connect(
-    data: DataDir, tables: Iterable[Table], versions: Mapping[Table, int] | None = None
+    data: DataDir, tables: Iterable[Table], versions: Mapping[Table, int] | None = None, spill: Path | None = None
 ) -> "duckdb.DuckDBPyConnection":
     """An in-memory DuckDB in which each table is a view named as it is declared, ``silver.observation``.
 
     Each is as it is now, or as it was at its version in ``versions``. A view reads nothing until it is queried; columns
     and conditions are pushed down to the files, so that those whose statistics rule them out stay closed. Instants are
-    UTC.
+    UTC. ``spill`` is as for :func:`connection`.
     """
     # Opened before there is a connection: a table that is missing must not leave one behind.
     opened = [(table, open_table(data, table, (versions or {}).get(table)).to_pyarrow_dataset()) for table in tables]
-    database = connection()
+    database = connection(spill)
     try:
         for table, dataset in opened:
             arrow_name = f"{table.layer}__{table.name}"

@@ -23,6 +23,7 @@ from wardhouse.commands import (
     quality,
     quarantine,
     replay,
+    report,
     router,
     rules,
     score,
@@ -75,6 +76,7 @@ app.command("maintain", rich_help_panel=_DATA)(maintain.maintain)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)
+app.add_typer(report.app, name="report", rich_help_panel=_DATA)
 # Everything after `ward dbt` is dbt's own.
 app.command("dbt", rich_help_panel=_DATA, context_settings=dbt.CONTEXT)(dbt.dbt)
 app.command("docs", rich_help_panel=_DATA)(docs.docs)

@@ -9,9 +9,10 @@ import streamlit as st  # noqa: TID253 - as above
 
 from alerting.kinds import LimitRule
 from alerting.pack import Pack
-from dashboard import charts, queries
+from dashboard import charts, patient_sheet, queries
 from dashboard.clock import ago, moment
 from dashboard.palette import PRIORITIES
+from dashboard.patient_sheet import Sheet
 from dashboard.views.states import empty, explained
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
@@ -68,6 +69,8 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
         " Line: mean of each minute; band: smallest to largest value; dashed: limits; a gap is a time without values."
     )
     unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)
+    downloads = st.container(horizontal=True)
+    shown = []
     for signal in signals():
         of_signal = minutes[minutes["code"] == signal.code]
         if of_signal.empty:
@@ -83,8 +86,23 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
             start=start,
             stop=stop,
         )
+        shown.append(chart)
         st.altair_chart(chart, width="stretch")
+    with downloads:
+        _downloads(Sheet(patient_id, start, stop, zone, minutes, alerts, shown), now)
     _list(alerts, now, zone)
+
+
+def _downloads(sheet: Sheet, now: datetime) -> None:
+    """What is shown, as files; each is made when it is asked for."""
+    kinds = (
+        ("PDF", "application/pdf", ":material/picture_as_pdf:", lambda: patient_sheet.pdf(sheet, now)),
+        ("PNG", "image/png", ":material/image:", lambda: patient_sheet.png(sheet)),
+        ("CSV", "text/csv", ":material/table:", lambda: patient_sheet.csv(sheet)),
+    )
+    for name, mime, icon, make in kinds:
+        file = f"{sheet.file_name}.{name.lower()}"
+        st.download_button(name, make, file, mime, on_click="ignore", icon=icon, key=f"as_{name}")
 
 
 def _alerts(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> pd.DataFrame:

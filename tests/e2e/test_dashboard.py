@@ -125,6 +125,23 @@ class Browser:
                 raise AssertionError(f"no {selector} on the page")
             time.sleep(0.1)
 
+    def downloaded(self, button: str, folder: Path, within_s: float = 60) -> Path:
+        """Click a button by its text and return the file that comes of it, whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.iterdir())
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        found_button = f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(button)}))"
+        deadline = time.monotonic() + within_s
+        while not self.script(f"{found_button} && ({found_button}.click(), true)"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no button {button!r} on the page")
+            time.sleep(0.1)
+        while not (found := [f for f in folder.iterdir() if f not in before and f.suffix != ".crdownload"]):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing came of {button!r}")
+            time.sleep(0.1)
+        return found[0]
+
     def screenshot(self, path: Path) -> None:
         """Keep a picture of the window."""
         image = self.call("Page.captureScreenshot", format="png")["data"]
@@ -234,3 +251,24 @@ def test_from_the_ward_a_click_on_the_patient_in_need_leads_to_the_trend(
     assert "Europe/London" in browser.text()
     browser.wait_for_element("svg.marks, canvas.marks")
     browser.screenshot(pictures / "patient.png")
+
+
+def test_what_a_page_shows_can_be_taken_along_as_a_file(browser: Browser, dashboard: str, tmp_path: Path) -> None:
+    pictures = Path(os.environ.get("WARD_TEST_OUTPUT", tmp_path))
+    browser.open(f"{dashboard}/patient?id=ward%2Fill")
+    browser.wait_for("Alerts in this span (1)")
+    beginnings = {"PDF": b"%PDF-", "PNG": b"\x89PNG", "CSV": b"kind,at,code"}
+    for kind, beginning in beginnings.items():
+        file = browser.downloaded(kind, tmp_path / "patient")
+        assert file.suffix == f".{kind.lower()}"
+        assert file.read_bytes().startswith(beginning)
+
+    browser.open(f"{dashboard}/trends")
+    browser.wait_for("By rule", within_s=60)
+    assert "The period is not over" in browser.text()
+    browser.screenshot(pictures / "trends.png")
+    report = browser.downloaded("Report as PDF", tmp_path / "trends")
+    figures = browser.downloaded("Figures as CSV", tmp_path / "trends")
+    assert report.name.startswith("trend-ICU-")
+    assert report.read_bytes().startswith(b"%PDF-")
+    assert figures.read_text().startswith("care_unit,period,measure,")

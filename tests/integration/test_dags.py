@@ -21,7 +21,8 @@ from lakehouse.reader import query
 from lakehouse.sources.mimic_iv import SOURCE as MIMIC_IV
 from lakehouse.sources.source import Selection, Tally
 from lakehouse.table import Table
-from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT
+from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION, TABLES, VALIDATION_RESULT, VITAL_SIGN_MINUTE
+from tests.fixtures.delta import append
 from tests.fixtures.mimic import write_mimic_iv
 from wardhouse import backup
 from wardhouse.commands import airflow
@@ -108,6 +109,11 @@ def observation(number: int, value: float) -> dict:
         "partition": 0,
         "offset": number,
     }
+
+
+def minute(patient_id: str, at: datetime, value: float) -> dict:
+    statistics = dict.fromkeys(("min", "mean", "max", "first", "last"), value)
+    return {"patient_id": patient_id, "code": "8867-4", "minute": at, "unit": "/min", "count": 60, **statistics}
 
 
 @pytest.fixture
@@ -248,6 +254,24 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     },
                 },
             },
+            "trend_reports": {
+                "assets": [],
+                "tasks": {
+                    "list_units": {
+                        "runs": 'ward report units --json --week "$WEEK" --zone "$ZONE"',
+                        "reads": [],
+                        "writes": [],
+                        "then": ["units"],
+                    },
+                    "units": {"runs": None, "reads": [], "writes": [], "then": ["write_report"]},
+                    "write_report": {
+                        "runs": 'ward report trend --unit "$UNIT" --week "$WEEK" --zone "$ZONE" --mail-if-set',
+                        "reads": ["gold.alert", "gold.early_warning_score", "gold.vital_sign_minute"],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
             "cohorts": {
                 "assets": sorted(COHORTS.reads),
                 "tasks": {
@@ -308,6 +332,34 @@ def test_a_broken_rule_fails_the_run_and_is_on_the_site(home, tmp_path):
     (page,) = (data.root / "quality" / "docs" / "validations" / "silver" / "observation").rglob("*.html")
     assert "out_of_range: the value is not plausible for this signal" in page.read_text()
     assert "1 rows break it" in page.read_text()
+
+
+def test_each_unit_gets_its_report_and_it_is_sent(home, told, tmp_path):
+    _, environment = home
+    data = DataDir(tmp_path / "ward")
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    for unit, patient in (("ICU", "mrn/1"), ("MED", "mrn/2")):
+        append(data, VITAL_SIGN_MINUTE, minute(patient, monday, 80.0))
+        append(data, OBSERVATION, {"patient_id": patient, "location_unit": unit, "observed_at": monday})
+    url, got = told
+    channels = tmp_path / "channels.yaml"
+    channels.write_text(json.dumps({"channels": {"reports": {"urls": [url]}}}))
+
+    ran = run_dag(
+        {**environment, "WARD_DATA_DIR": str(data.root), "WARD_CHANNELS": str(channels)},
+        "trend_reports",
+        {"week": "2026-W10"},
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    names = [f"trend-{unit}-2026-W10" for unit in ("ICU", "MED")]
+    assert sorted(file.name for file in data.reports.iterdir()) == sorted(
+        f"{name}.{kind}" for name in names for kind in ("csv", "pdf")
+    )
+    assert sorted(message["report"] for message in got) == names
+    assert [file["filename"] for file in got[0]["attachments"]] == [
+        f"{got[0]['report']}.{kind}" for kind in ("pdf", "csv")
+    ]
 
 
 def test_history_lands_bucket_by_bucket_and_is_then_modelled_maintained_backed_up_and_pinned(home, tmp_path):

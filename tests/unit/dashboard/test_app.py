@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from tests.fixtures import trends as trend_rows
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
@@ -37,6 +38,21 @@ def _patient(root: str, now: "datetime") -> None:
     from lakehouse.datadir import DataDir
 
     patient.page(DataDir(Path(root)), pack.load(), lambda: now, zone("Europe/London"))
+
+
+def _trends(root: str, now: "datetime") -> None:
+    from pathlib import Path
+
+    from alerting import pack
+    from dashboard.clock import zone
+    from dashboard.views import trends
+    from lakehouse.datadir import DataDir
+
+    trends.page(DataDir(Path(root)), pack.load(), lambda: now, zone("Europe/London"))
+
+
+def trends_page(data: DataDir, now: datetime) -> "AppTest":
+    return _run(_trends, {"root": str(data.root), "now": now})
 
 
 def ward_page(data: DataDir, gateway: str = NO_GATEWAY) -> "AppTest":
@@ -113,8 +129,8 @@ def gateway_that_answers(body: object) -> Iterator[str]:
         server.shutdown()
 
 
-def test_before_anything_is_stored_both_pages_say_how_to_start(data: DataDir) -> None:
-    for page in (ward_page(data), patient_page(data)):
+def test_before_anything_is_stored_every_page_says_how_to_start(data: DataDir) -> None:
+    for page in (ward_page(data), patient_page(data), trends_page(data, NOON)):
         assert page.markdown[0].value == "#### Nothing has been stored yet"
         assert "`ward up`" in page.markdown[1].value
 
@@ -235,3 +251,58 @@ def test_a_patient_of_whom_no_alert_was_ever_stored_has_a_page_too(data: DataDir
     page = patient_page(data, id="a/1")
 
     assert page.subheader[0].value == "Alerts in this span (0)"
+
+
+def test_what_a_patients_page_shows_is_offered_as_files(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 3, 70.0))
+
+    page = patient_page(data, id="a/1")
+
+    assert [button.proto.label for button in page.get("download_button")] == ["PDF", "PNG", "CSV"]
+
+
+def test_a_week_of_a_unit_stands_against_another_with_what_its_figures_lack(data: DataDir, write: Write) -> None:
+    monday = trend_rows.MONDAY
+    for start in (monday, monday - timedelta(days=7)):
+        write(VITAL_SIGN_MINUTE, *trend_rows.minutes("a", start, *[70.0, 130.0] * 30))
+        write(OBSERVATION, trend_rows.told("a", "ICU", start))
+    write(ALERT, trend_rows.alert("a", monday, 90.0))
+
+    page = trends_page(data, monday + timedelta(days=8))
+
+    assert [(box.label, box.value) for box in page.selectbox] == [
+        ("Unit", "ICU"),
+        ("Week", "2026-W10"),
+        ("Against", "2026-W09"),
+    ]
+    assert [(metric.label, metric.value, metric.delta) for metric in page.metric] == [
+        ("Patients", "1", "2026-W09: 1"),
+        ("Patient-days", "0.0", "2026-W09: 0.0"),
+        ("Minutes with a value", "100.0 %", "2026-W09: 100.0 %"),
+        ("Hours with NEWS2 5 or more", "\N{EN DASH}", ""),
+        ("Alerts per patient-day", "24.0", ""),
+        ("Median time to acknowledge", "1 min 30 s", ""),
+    ]
+    assert "- 6 days of 7 without any value of this unit." in page.info[0].value
+    assert [heading.value for heading in page.subheader] == ["By day and hour", "By day", "By rule"]
+    assert [button.proto.label for button in page.get("download_button")] == ["Report as PDF", "Figures as CSV"]
+
+    page.segmented_control(key="by_hour").set_value("heart_rate").run()
+
+    charts = [json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart")]
+    assert [chart["title"]["text"] for chart in charts[:2]] == [
+        "Mon 2 to Sun 8 Mar 2026 (2026-W10)",
+        "Mon 23 Feb 2026 to Sun 1 Mar 2026 (2026-W09)",
+    ]
+
+
+def test_a_week_without_a_value_says_so_and_how_new_the_newest_is(data: DataDir, write: Write) -> None:
+    monday = trend_rows.MONDAY
+    write(VITAL_SIGN_MINUTE, *trend_rows.minutes("a", monday - timedelta(days=14), 70.0))
+    write(VITAL_SIGN_MINUTE, *trend_rows.minutes("a", monday, 70.0))
+    write(OBSERVATION, trend_rows.told("a", "ICU", monday))
+
+    page = trends_page(data, monday + timedelta(days=8)).selectbox(key="week").set_value("2026-W09").run()
+
+    assert page.markdown[0].value == "#### Nothing is stored of this unit in this week"
+    assert page.markdown[1].value == "The newest value of any unit is of 2026-03-02 00:00 GMT. Choose another."
