@@ -152,8 +152,10 @@ def printed(found: Sequence[Row]) -> None:
     for name in ("duckdb", "backfill"):
         grown = getattr(last, name).seconds - getattr(first, name).seconds
         a_row = grown / (last.rows - first.rows)
-        hours = (getattr(first, name).seconds + a_row * (FULL_ROWS - first.rows)) / 3600
-        print(f"{name}: {a_row * 1e6:,.1f} us a further row; the full MIMIC-IV would take {hours:,.1f} h at that pace")
+        minutes = (getattr(first, name).seconds + a_row * (FULL_ROWS - first.rows)) / 60
+        print(
+            f"{name}: {a_row * 1e6:,.2f} us a further row; the full MIMIC-IV would take {minutes:,.0f} min at that pace"
+        )
 
 
 def main() -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Range = tuple[datetime, datetime]
 
+MOST_RANGES = 32
+"""In one condition. Delta asks the statistics of each file for every arm, in one Java method of 64 KB at most: it has
+room for some fifty."""
+
 _APP_ID = "spark.databricks.delta.write.txnAppId"
 _VERSION = "spark.databricks.delta.write.txnVersion"
 
@@ -122,17 +126,10 @@ def replace_keys(
 
     ``within`` is a condition on the table ``t`` that bounds where such keys can be, ``gone`` one on the rows ``s``.
     ``mostly_new``: the table may well have none of these keys, as in history. Then looking first is worth it, since
-    adding rows is a third of the work of a MERGE.
+    adding rows is a third of the work of a MERGE; it takes the rows twice, so they should be held.
     """
-    if mostly_new:
-        rows = rows.persist()
-        try:
-            if _has_none(rows, table, path, within):
-                append(rows.alias("s").where(f"NOT ({gone})"), path, write)
-            else:
-                _merge(rows, table, path, write, gone, within)
-        finally:
-            rows.unpersist()
+    if mostly_new and _has_none(rows, table, path, within):
+        append(rows.alias("s").where(f"NOT ({gone})"), path, write)
     else:
         _merge(rows, table, path, write, gone, within)
 
@@ -181,7 +178,7 @@ def _transaction(spark: "SparkSession", write: Write) -> Iterator[None]:
         spark.conf.unset(_VERSION)
 
 
-def within(column: str, instants: Iterable[datetime], step: timedelta, most: int = 100) -> str:
+def within(column: str, instants: Iterable[datetime], step: timedelta, most: int = MOST_RANGES) -> str:
     """A condition that holds for every span of ``step`` that starts at one of ``instants``, as a few ranges.
 
     A list of ranges, since one late value would stretch a single one over the whole table. When there are more than
@@ -190,7 +187,7 @@ def within(column: str, instants: Iterable[datetime], step: timedelta, most: int
     return between(column, merged((start, start + step) for start in instants), most)
 
 
-def between(column: str, ranges: Sequence[Range], most: int = 100, *, until: str | None = None) -> str:
+def between(column: str, ranges: Sequence[Range], most: int = MOST_RANGES, *, until: str | None = None) -> str:
     """A condition that holds for every instant of these merged ranges, each without its end; else as :func:`within`.
 
     With ``until``, rows that stand for the span from ``until`` to ``column`` are held against the ranges.
