@@ -1,5 +1,7 @@
 from datetime import timedelta
 
+import yaml
+
 from lakehouse.render_dbt import dbt_sources_yaml
 from lakehouse.table import Column, Table
 from wardhouse.commands import dbt
@@ -42,3 +44,16 @@ def test_the_sources_of_the_project_are_those_declared():
     committed = dbt.PROJECT / "models" / "staging" / "sources.yml"
 
     assert committed.read_text(encoding="utf-8") == dbt_sources_yaml(dbt.SOURCES, dbt.FRESH)
+
+
+def test_each_page_and_notebook_is_an_exposure():
+    declared = yaml.safe_load((dbt.PROJECT / "models" / "exposures.yml").read_text(encoding="utf-8"))["exposures"]
+
+    root = dbt.PROJECT.parent
+    pages = {f"page_{file.stem}" for file in (root / "dashboard" / "views").glob("*.py")} - {
+        "page___init__",
+        "page_states",
+    }
+    notebooks = {file.stem for file in (root / "notebooks").glob("*.ipynb")}
+    assert {one["name"] for one in declared if one["type"] == "dashboard"} == pages
+    assert {one["name"] for one in declared if one["type"] == "notebook"} == notebooks
