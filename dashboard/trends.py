@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from alerting.kinds import LimitRule
@@ -225,14 +223,10 @@ def _opened(
     """A connection that sees the tables at their versions, and an empty view for each that is absent.
 
     Two weeks of a hospital's minutes do not fit in the memory of a machine that also serves pages: what is too much
-    goes to a folder of its own, since two readers must not share one.
+    goes to disk.
     """
     versions = {table: state.version for table, state in states.items()}
-    data.run.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(prefix="trends-", dir=data.run) as spill,
-        reader.connect(data, states, versions, Path(spill)) as database,
-    ):
+    with reader.connect(data, states, versions, data.spill) as database:
         database.execute(f"SET memory_limit = '{MEMORY}'")
         # It would hold more in memory, and rows are put in order at the end.
         database.execute("SET preserve_insertion_order = false")

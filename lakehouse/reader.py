@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lakehouse.datadir import DataDir
 from lakehouse.table import Table
@@ -150,10 +151,16 @@ def open(  # noqa: A001 - always read as reader.open
 
 
 def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
-    """An in-memory DuckDB that sees no file. What does not fit into a gigabyte goes to ``spill``, where it is given."""
+    """An in-memory DuckDB that sees no file. What does not fit into a gigabyte goes to ``spill``, where it is given.
+
+    There each connection makes a folder of its own when it needs one, and takes it away when it is closed.
+    """
     import duckdb
 
-    roomy = {} if spill is None else {"temp_directory": str(spill), "memory_limit": "1GB"}
+    roomy: dict[str, str | bool | int | float | list[str]] = {}
+    if spill is not None:
+        spill.mkdir(parents=True, exist_ok=True)
+        roomy = {"temp_directory": str(spill / uuid4().hex), "memory_limit": "1GB"}
     opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
     opened.execute("SET TimeZone = 'UTC'")
     # It would draw one across what a command prints. In a notebook without ipywidgets it is off, and may not be set.

@@ -182,3 +182,17 @@ def test_sql_cannot_read_a_file_of_the_machine(tmp_path: Path) -> None:
 
     with pytest.raises(duckdb.Error, match="disabled"):
         query(DataDir(tmp_path), "SELECT * FROM read_csv($path)", {"path": str(secret)})
+
+
+def test_two_readers_spill_beside_each_other_and_leave_nothing_behind(tmp_path):
+    spill = tmp_path / "run" / "duckdb"
+    with reader.connection(spill) as one, reader.connection(spill) as other:
+        for connection in (one, other):
+            connection.execute("SET memory_limit = '50MB'")
+            connection.execute("SET threads = 1")
+            connection.execute(
+                "CREATE TABLE numbers AS SELECT range AS n, md5(range::VARCHAR) AS hash FROM range(2000000)"
+            )
+            assert connection.sql("SELECT count(DISTINCT n) FROM numbers").fetchall() == [(2_000_000,)]
+        assert len(list(spill.iterdir())) == 2
+    assert list(spill.iterdir()) == []
