@@ -17,7 +17,8 @@ from wardhouse.topics import ensure
 # A process of pytest-xdist has a main module without a file: pyspark takes that for a run of its doctests, and ends it.
 sys.modules["__main__"].__dict__.setdefault("__file__", pytest.__file__)
 # Most Java machines of the tests live for less than a minute, in which the second compiler costs more than it saves.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+# With the first alone Java has room for 48 MB of code, which a session fills within minutes: then it compiles no more.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m")
 
 
 @pytest.fixture

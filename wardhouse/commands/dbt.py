@@ -34,6 +34,9 @@ Admissions and alerts may well be missing for a day."""
 CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Context settings to register the command with: what it does not know itself is dbt's."""
 
+SESSION = "session"
+"""The target of the project's profile that runs in this process; it is the default."""
+
 _WITHOUT_SPARK = ("parse", "ls", "list", "clean", "deps")
 
 
@@ -44,7 +47,8 @@ def dbt(
 ) -> None:
     """Run dbt over the tables of the data dir: `ward dbt build`, `ward dbt ls --select marts`, ...
 
-    Exit codes are dbt's: 1 where a model or a test fails, 2 where dbt itself cannot go on.
+    With `--target server` it runs on a Spark Thrift server instead. Exit codes are dbt's: 1 where a model or a test
+    fails, 2 where dbt itself cannot go on.
     """
     from lakehouse.reader import TableMissingError, open_table
     from lakehouse.session import SessionError
@@ -57,6 +61,9 @@ def dbt(
         os.environ.update(environment(data))
         if arguments[0] in _WITHOUT_SPARK:
             raise typer.Exit(invoke(arguments))
+        if _target(arguments) != SESSION:
+            # Its catalog has the tables, its session is its own.
+            raise typer.Exit(invoke(arguments))
         open_table(data, OBSERVATION)
         spark = open_session(settings, data, memory)
     try:
@@ -64,6 +71,17 @@ def dbt(
     finally:
         spark.stop()
     raise typer.Exit(code)
+
+
+def _target(arguments: list[str]) -> str:
+    """The target that the options choose, as dbt reads them; the last counts."""
+    found = SESSION
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in ("--target", "-t"):
+            found = following
+        elif option.startswith("--target="):
+            found = option.removeprefix("--target=")
+    return found
 
 
 def environment(data: DataDir) -> dict[str, str]:
