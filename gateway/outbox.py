@@ -1,6 +1,7 @@
 """Where every way in hands its records over: to Kafka, or to the spool where there is one and the broker is away."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,10 @@ from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
 from gateway.metrics import Metrics
 from gateway.spool import Spool, SpoolFullError
 
+log = logging.getLogger(__name__)
+
 _BATCH = 500
+_LONG_PAUSE_S = 5.0
 _PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for the broker as long as a request would
 
 
@@ -79,10 +83,18 @@ class Outbox:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            while (batch := await asyncio.to_thread(spool.oldest, _BATCH)) is not None:
+            while not spool.empty:
                 try:
-                    await self._sender.send(batch.records)
+                    await self._send_oldest(spool)
                 except BrokerUnavailableError:
                     await asyncio.sleep(_PAUSE_S)
-                else:
-                    await asyncio.to_thread(spool.sent, batch)
+                except OSError as error:
+                    # The disk may come back as the broker does; until then what is on it waits.
+                    log.error("the spool cannot be read: %s", error)
+                    await asyncio.sleep(_LONG_PAUSE_S)
+
+    async def _send_oldest(self, spool: Spool) -> None:
+        batch = await asyncio.to_thread(spool.oldest, _BATCH)
+        if batch is not None:
+            await self._sender.send(batch.records)
+            await asyncio.to_thread(spool.sent, batch)
