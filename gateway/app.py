@@ -11,10 +11,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from gateway import fhir_routes, ingest, live, mllp, patient_routes, problem
+from gateway import alert_routes, fhir_routes, ingest, live, mllp, patient_routes, problem, research_routes
 from gateway.answer import Json
 from gateway.body import read_body
 from gateway.metrics import Metrics
+from gateway.orders import Orders
 from gateway.outbox import Outbox
 from gateway.problem import Problem
 from gateway.services import Services, services
@@ -84,6 +85,8 @@ def create_app(
     _add_ways_in(app, max_body_bytes)
     fhir_routes.add(app, lambda request: services(request).outbox, site, clock, max_body_bytes)
     patient_routes.add(app, data, clock)
+    research_routes.add(app, data, clock)
+    alert_routes.add(app, data, Orders(bootstrap_servers, names, data))
     _add_operations(app)
     return app
 

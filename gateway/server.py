@@ -54,6 +54,11 @@ def address(listener: socket.socket) -> str:
 
 def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    server(app, on_ready).run(sockets=[listener])
+
+
+def server(app: FastAPI, on_ready: Callable[[], None]) -> uvicorn.Server:
+    """What serves; setting its ``should_exit`` ends it as a signal does."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -61,7 +66,7 @@ def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> 
         server_header=False,
         timeout_graceful_shutdown=_FINISH_S,
     )
-    _Server(config, on_ready).run(sockets=[listener])
+    return _Server(config, on_ready)
 
 
 class _Server(uvicorn.Server):

@@ -183,6 +183,8 @@ def test_the_interface_names_each_way_in_once_with_what_it_takes(client: TestCli
     assert len(names) == len(set(names))
     assert takes == {
         "/api/iot": ["application/json", "application/x-ndjson"],
+        "/api/alerts/{alert_id}/acknowledge": ["application/json"],
+        "/api/silences": ["application/json"],
         "/fhir": fhir,
         **{f"/fhir/{kind}": fhir for kind in TYPES},
     }

@@ -1,17 +1,26 @@
 """The ways out over small real tables; what needs a broker is in tests/integration/test_ways_out.py."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import deltalake
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from pyarrow import csv
 
+from gateway import cohorts
 from gateway.app import create_app
+from gateway.spool import Spool
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
+from lakehouse.reader import table_named
+from lakehouse.tables import ALERT, ALERT_EVENT, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append
+from tests.fixtures.marts import write_mart
 from tests.fixtures.trends import alert, minutes, stay
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -207,3 +216,282 @@ def test_a_table_that_has_not_been_made_is_a_problem_that_names_it(client: TestC
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"].endswith("has not been made yet")
+
+
+def transition(alert_id: str, sequence: int, state: str, **more: Any) -> dict[str, Any]:
+    at = NOON + timedelta(seconds=sequence)
+    return {"alert_id": alert_id, "sequence": sequence, "state": state, "emitted_at": at, "rule_id": "r", **more}
+
+
+def write_alerts(data: DataDir) -> None:
+    rows = [
+        alert("ward/1", NOON, state="active", priority="high", location_unit="ICU"),
+        alert("ward/2", NOON, state="acknowledged", priority="low", location_unit="ICU"),
+        alert("ward/3", NOON, state="resolved", priority="high", location_unit="CCU"),
+        alert("ward/4", NOON, state="escalated", priority="medium", location_unit="CCU"),
+    ]
+    named = [
+        {**row, "alert_id": f"a{number}", "changed_at": NOON + timedelta(minutes=number)}
+        for number, row in enumerate(rows, 1)
+    ]
+    append(data, ALERT, *named)
+
+
+@pytest.mark.parametrize(
+    ("params", "ids", "total"),
+    [
+        ({}, ["a4", "a3", "a2", "a1"], 4),
+        ({"state": "open"}, ["a4", "a2", "a1"], 3),
+        ({"state": ["active", "resolved"]}, ["a3", "a1"], 2),
+        ({"unit": "ICU", "priority": "high"}, ["a1"], 1),
+        ({"patient": "ward/4"}, ["a4"], 1),
+        ({"limit": 2, "offset": 1}, ["a3", "a2"], 4),
+        ({"offset": 9}, [], 4),
+    ],
+)
+def test_alerts_are_listed_by_what_is_asked_for_the_last_changed_first(
+    client: TestClient, data: DataDir, params: dict[str, Any], ids: list[str], total: int
+) -> None:
+    write_alerts(data)
+
+    answer = client.get("/api/alerts", params=params).json()
+
+    assert ([one["alert_id"] for one in answer["alerts"]], answer["total"]) == (ids, total)
+
+
+def test_an_alert_is_told_with_its_transitions_in_their_order(client: TestClient, data: DataDir) -> None:
+    write_alerts(data)
+    events = [
+        transition("a2", 1, "acknowledged", reason="acknowledged", actor="nurse on duty"),
+        transition("a2", 0, "active", reason="breach", value=121.0),
+        transition("a1", 0, "active"),
+    ]
+    append(data, ALERT_EVENT, *events)
+
+    found = client.get("/api/alerts/a2").json()
+
+    assert (found["alert_id"], found["state"], found["changed_at"]) == ("a2", "acknowledged", "2026-03-01T12:02:00Z")
+    assert found["transitions"] == [
+        {"sequence": 0, "state": "active", "reason": "breach", "value": 121.0, "emitted_at": "2026-03-01T12:00:00Z"},
+        {
+            "sequence": 1,
+            "state": "acknowledged",
+            "reason": "acknowledged",
+            "actor": "nurse on duty",
+            "emitted_at": "2026-03-01T12:00:01Z",
+        },
+    ]
+    assert client.get("/api/alerts/nothing").status_code == 404
+
+
+SILENCE = {"by": "dr on duty", "reason": "dressing", "unit": "ICU", "for": "PT30M"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/api/alerts/a1/acknowledge", {}, "Field required"),
+        ("/api/alerts/a1/acknowledge", {"by": " "}, "at least 1 character"),
+        ("/api/alerts/a1/acknowledge", {"by": "nurse", "who": "nurse"}, "not permitted"),
+        ("/api/silences", {**SILENCE, "unit": None}, "give patient, rule, unit"),
+        ("/api/silences", {**SILENCE, "reason": ""}, "at least 1 character"),
+        ("/api/silences", {**SILENCE, "for": None}, "give for or until"),
+        ("/api/silences", {**SILENCE, "until": "2026-03-01T13:00:00Z"}, "give for or until"),
+        ("/api/silences", {**SILENCE, "for": -5}, "greater than"),
+        ("/api/silences", {**SILENCE, "for": None, "until": "2020-01-01T00:00:00Z"}, "must end after it begins"),
+        ("/api/silences", {**SILENCE, "for": "PT25H"}, 'of more than 24 h is forgotten by who made it: confirm with "'),
+    ],
+)
+def test_an_order_that_cannot_be_is_told_why(client: TestClient, path: str, body: dict[str, Any], said: str) -> None:
+    answer = client.post(path, json=body)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert said in answer.text.replace('\\"', '"')
+
+
+def test_an_order_is_taken_as_json_alone_so_that_no_web_page_can_give_one_unasked(client: TestClient) -> None:
+    answer = client.post("/api/silences", content=orjson.dumps(SILENCE), headers={"content-type": "text/plain"})
+
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/alerts/a1/acknowledge", {"by": "nurse on duty"}),
+        ("POST", "/api/silences", SILENCE),
+        ("DELETE", "/api/silences/s1?by=nurse", None),
+        ("GET", "/api/silences", None),
+    ],
+)
+def test_without_a_broker_nothing_is_ordered_spool_or_not(
+    data: DataDir, tmp_path: Path, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    spool = Spool(tmp_path / "spool", 1024 * 1024)
+    app = create_app(data, bootstrap_servers=NO_BROKER, clock=lambda: NOON, answer_within_s=0.2, spool=spool)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.request(method, path, json=body)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "a command does not wait on the spool" in answer.json()["detail"]
+    assert [one.stat().st_size for one in (tmp_path / "spool").glob("*.spool") if one.stat().st_size] == []
+
+
+def test_analytics_average_each_signal_and_count_what_alerts_ask_of_a_unit(client: TestClient, data: DataDir) -> None:
+    rows = list(minutes("ward/1", NOON - timedelta(hours=3), 70.0, 100.0)) + list(minutes("ward/2", NOON, 60.0))
+    rows[0] = {**rows[0], "count": 3, "min": 65.0}
+    append(data, VITAL_SIGN_MINUTE, *rows, *minutes("ward/2", NOON - timedelta(minutes=1), 80.0, code="9279-1"))
+    early = NOON - timedelta(hours=13)
+    told = [
+        alert("ward/1", early, 30.0, location_unit="ICU", state="acknowledged", changed_at=NOON),
+        alert("ward/2", early, 90.0, location_unit="ICU", state="resolved", ended_at=NOON, changed_at=NOON),
+        alert("ward/3", early, location_unit="ICU", priority="high", state="active", changed_at=NOON),
+        alert("ward/3", NOON - timedelta(hours=1), category="technical", state="active", changed_at=NOON),
+        alert("ward/4", None, location_unit="ICU", state="pending", changed_at=NOON),
+        alert("ward/5", NOON - timedelta(days=3), location_unit="ICU", state="active", changed_at=NOON),
+    ]
+    append(data, ALERT, *({**row, "alert_id": str(number)} for number, row in enumerate(told)))
+
+    answer = client.get("/api/analytics").json()
+    of_one = client.get("/api/analytics", params={"patient": "ward/3", "unit": "unknown"}).json()
+
+    heart_rate = {"patient_id": "ward/1", "code": "8867-4", "unit": "/min", "count": 63, "min": 65.0, "max": 100.0}
+    assert answer["averages"] == [
+        {**heart_rate, "mean": pytest.approx((3 * 70 + 60 * 100) / 63, rel=1e-15)},
+        {
+            **heart_rate,
+            "patient_id": "ward/2",
+            "code": "9279-1",
+            "count": 60,
+            **dict.fromkeys(("min", "mean", "max"), 80.0),
+        },
+    ]
+    unknown = {
+        "unit": "unknown",
+        "day": "2026-03-01",
+        "alerts": 1,
+        "patients": 1,
+        "high_priority": 0,
+        "technical": 1,
+        "acknowledged": 0,
+        "median_seconds_to_acknowledge": None,
+        "still_open": 1,
+    }
+    assert answer["alert_burden"] == [
+        {
+            "unit": "ICU",
+            "day": "2026-02-28",
+            "alerts": 3,
+            "patients": 3,
+            "high_priority": 1,
+            "technical": 0,
+            "acknowledged": 2,
+            "median_seconds_to_acknowledge": 60.0,
+            "still_open": 2,
+        },
+        unknown,
+    ]
+    assert of_one["alert_burden"] == [unknown]
+    assert of_one["averages"] == []
+
+
+def sepsis(stay: int, score: str, total: int) -> dict[str, Any]:
+    return {"stay_id": f"a/{stay}", "score": score, "patient_id": "a", "onset_at": NOON, "total_min": total}
+
+
+def write_sepsis(data: DataDir) -> None:
+    # Out of order, in several files: the order of a page is not that of the files.
+    write_mart(data, "cohort_suspected_sepsis", sepsis(2, "sirs", 2), sepsis(1, "sirs", 3))
+    write_mart(data, "cohort_suspected_sepsis", sepsis(1, "qsofa", 2))
+
+
+def test_cohorts_are_the_marts_and_nothing_else(client: TestClient, data: DataDir) -> None:
+    assert client.get("/api/cohorts").json() == {"cohorts": []}
+    write_sepsis(data)
+    write_alerts(data)
+
+    (found,) = client.get("/api/cohorts").json()["cohorts"]
+
+    assert (found["name"], found["rows"], found["version"]) == ("cohort_suspected_sepsis", 3, 1)
+    assert found["columns"][:2] == [{"name": "stay_id", "type": "string"}, {"name": "score", "type": "string"}]
+
+
+@pytest.mark.parametrize("name", ["alert", "..", "%2e%2e", "gold.alert", "Cohort", "..%2fgold%2falert", "nothing"])
+def test_what_is_no_cohort_is_not_found(client: TestClient, data: DataDir, name: str) -> None:
+    write_sepsis(data)
+    write_alerts(data)
+
+    assert client.get(f"/api/cohorts/{name}").status_code == 404
+
+
+def test_pages_of_a_cohort_are_in_the_order_of_its_key_and_of_one_version(client: TestClient, data: DataDir) -> None:
+    write_sepsis(data)
+    path = "/api/cohorts/cohort_suspected_sepsis"
+
+    first = client.get(path, params={"limit": 2}).json()
+    write_mart(data, "cohort_suspected_sepsis", sepsis(0, "sirs", 2))
+    second = client.get(path, params={"limit": 2, "offset": 2, "version": first["version"]}).json()
+    newest = client.get(path).json()
+
+    keys = [(row["stay_id"], row["score"]) for row in (*first["rows"], *second["rows"])]
+    assert keys == [("a/1", "qsofa"), ("a/1", "sirs"), ("a/2", "sirs")]
+    assert (first["total"], first["rows"][0]["onset_at"]) == (3, "2026-03-01T12:00:00Z")
+    assert (newest["total"], newest["version"], client.get(path, params={"version": 9}).status_code) == (4, 2, 404)
+
+
+@pytest.mark.parametrize(
+    ("params", "accept", "kind"),
+    [
+        ({}, "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
+        ({"format": "arrow"}, "application/json", "application/vnd.apache.arrow.stream"),
+        ({}, "text/csv;q=0.9, application/vnd.apache.parquet", "application/vnd.apache.parquet"),
+        ({}, "text/*", "text/csv"),
+        ({"format": "csv"}, "*/*", "text/csv"),
+    ],
+)
+def test_a_whole_cohort_comes_as_the_kind_of_file_that_is_asked_for(
+    client: TestClient, data: DataDir, params: dict[str, str], accept: str, kind: str
+) -> None:
+    write_sepsis(data)
+
+    answer = client.get("/api/cohorts/cohort_suspected_sepsis", params=params, headers={"accept": accept})
+
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind)
+    table = READ[kind](pa.BufferReader(answer.content))
+    assert sorted(zip(*(table[name].to_pylist() for name in ("stay_id", "score", "total_min")), strict=True)) == [
+        ("a/1", "qsofa", 2),
+        ("a/1", "sirs", 3),
+        ("a/2", "sirs", 2),
+    ]
+
+
+READ: dict[str, Callable[[pa.BufferReader], pa.Table]] = {
+    "application/vnd.apache.arrow.stream": lambda file: pa.ipc.open_stream(file).read_all(),
+    "application/vnd.apache.parquet": pq.read_table,
+    "text/csv": csv.read_csv,
+}
+
+
+def test_a_kind_that_cannot_be_made_is_told_those_that_can(client: TestClient, data: DataDir) -> None:
+    write_sepsis(data)
+
+    answer = client.get("/api/cohorts/cohort_suspected_sepsis", headers={"accept": "image/png, text/csv;q=0"})
+
+    assert (answer.status_code, answer.json()["detail"][:34]) == (406, "accept one of application/json, ap")
+
+
+@pytest.mark.parametrize("kind", sorted(READ))
+def test_a_file_is_made_piece_by_piece_so_that_memory_does_not_grow_with_it(data: DataDir, kind: str) -> None:
+    table = table_named("mart.large")
+    rows = 300_000
+    numbers = pa.table(
+        {"id": range(rows), "text": [f"row {number * 2654435761 % 2**32:>20}" for number in range(rows)]}
+    )
+    deltalake.write_deltalake(data.table(table), numbers)
+
+    pieces = list(cohorts.whole(data, "large", 0, kind))
+
+    assert len(pieces) >= 15
+    assert max(map(len, pieces)) < sum(map(len, pieces)) / 10
+    found = READ[kind](pa.BufferReader(b"".join(pieces)))
+    assert found.sort_by("id")["text"].to_pylist() == numbers["text"].to_pylist()
