@@ -1,5 +1,6 @@
-"""The gateway's HTTP interface: what is made of its parts, device messages in, and operations."""
+"""The gateway's HTTP interface: its parts put together, device messages in, and operations."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -11,7 +12,19 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from gateway import alert_routes, fhir_routes, ingest, live, mllp, patient_routes, problem, research_routes
+from gateway import (
+    alert_routes,
+    fhir_routes,
+    ingest,
+    live,
+    mllp,
+    patient_routes,
+    problem,
+    ready,
+    research_routes,
+    stream,
+    stream_routes,
+)
 from gateway.answer import Json
 from gateway.body import read_body
 from gateway.metrics import Metrics
@@ -42,15 +55,19 @@ def create_app(
     mllp_listener: socket | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     answer_within_s: float = ingest.ANSWER_WITHIN_S,
+    most_waiting: int = stream.MOST_WAITING,
+    heartbeat_s: float = stream.HEARTBEAT_S,
 ) -> FastAPI:
     """The application over one data dir and one broker. It starts whether or not the broker is there.
 
-    ``topics`` are the site's names of topics by declared name. The spool and the listening socket for MLLP are closed
+    ``topics`` are the site's names of topics by declared name; ``most_waiting`` events may wait for one listener of the
+    live stream, which hears something each ``heartbeat_s``. The spool and the listening socket for MLLP are closed
     with the application.
     """
     names, site = topics or {}, site or Site()
     cache = live.LatestVitals()
     metrics = Metrics(data, cache, spool)
+    hub = stream.Hub(stream.Source(bootstrap_servers, names, cache), most_waiting, heartbeat_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +82,7 @@ def create_app(
             async with mllp.serve(mllp_listener, mllp.Intake(outbox, site, clock, metrics)):
                 yield
         finally:
+            await asyncio.to_thread(hub.close)
             feed.stop()
             await outbox.stop()
             sender.close()
@@ -87,7 +105,9 @@ def create_app(
     patient_routes.add(app, data, clock)
     research_routes.add(app, data, clock)
     alert_routes.add(app, data, Orders(bootstrap_servers, names, data))
-    _add_operations(app)
+    stream_routes.add(app, hub)
+    app.state.hub, app.state.end_streams = hub, hub.close
+    _add_operations(app, data)
     return app
 
 
@@ -144,20 +164,16 @@ async def _send(running: Services, body: bytes, *, lines: bool) -> list[ingest.R
         raise problem.unavailable(error) from error
 
 
-def _add_operations(app: FastAPI) -> None:
+def _add_operations(app: FastAPI, data: DataDir) -> None:
     @app.get("/healthz", tags=["Operations"])
     async def healthz() -> Response:
         """Whether the process answers."""
         return Json({"status": "ok"})
 
     @app.get("/readyz", tags=["Operations"], responses={503: {"description": "It cannot"}})
-    async def readyz(request: Request) -> Response:
-        """Whether it can do its work: the broker answers, or a spool takes what is sent until it does."""
-        running = services(request)
-        checks = {"broker": running.feed.in_touch}
-        # With a spool what is sent is taken without the broker: a load balancer must not turn the senders away.
-        ready = all(checks.values()) or running.outbox.can_spool
-        body = {"ready": ready, "checks": checks, "live_lag_records": running.cache.lag}
+    def readyz(request: Request) -> Response:
+        """Whether it can do its work: broker, tables, live values; or a spool that takes what is sent meanwhile."""
+        body = ready.readiness(data, services(request))
         return Json(body, 200 if body["ready"] else 503)
 
     @app.get("/metrics", tags=["Operations"])

@@ -15,6 +15,7 @@ from pyarrow import csv
 
 from gateway import cohorts
 from gateway.app import create_app
+from gateway.ready import MOST_LAG
 from gateway.spool import Spool
 from lakehouse.datadir import DataDir
 from lakehouse.reader import table_named
@@ -495,3 +496,26 @@ def test_a_file_is_made_piece_by_piece_so_that_memory_does_not_grow_with_it(data
     assert max(map(len, pieces)) < sum(map(len, pieces)) / 10
     found = READ[kind](pa.BufferReader(b"".join(pieces)))
     assert found.sort_by("id")["text"].to_pylist() == numbers["text"].to_pylist()
+
+
+def test_readiness_tells_broker_tables_and_lag(client: TestClient, data: DataDir) -> None:
+    append(data, VITAL_SIGN_MINUTE, *minutes("ward/1", NOON, 70.0))
+    append(data, ENCOUNTER, stay("ward/1", "ICU", NOON))
+    (data.table(ENCOUNTER) / "_delta_log" / f"{0:020}.json").write_text("no log")
+    running = client.app.state.services  # type: ignore[attr-defined]
+    running.cache.lag = MOST_LAG
+    at_most = client.get("/readyz").json()["checks"]["lag"]
+    running.cache.lag = MOST_LAG + 1
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, at_most) == (503, True)
+    assert answer.json() == {
+        "ready": False,
+        "checks": {"broker": False, "tables": False, "lag": False},
+        "tables": {
+            "missing": ["gold.early_warning_score", "gold.alert", "gold.alert_event"],
+            "unreadable": ["silver.encounter"],
+        },
+        "live_lag_records": MOST_LAG + 1,
+    }
