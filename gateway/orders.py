@@ -14,7 +14,7 @@ from alerting.in_force import UnknownPackError, in_force_at
 from alerting.lifecycle import Alert, State
 from alerting.orders import LongSilenceError, OrderError, check_end, fresh_id, now_ms, why_not_acknowledged
 from alerting.pack import PackError
-from alerting.state import Patient, readable
+from alerting.state import Patient, StateError, readable
 from gateway.ingest import Record
 from gateway.live import knock
 from gateway.problem import RETRY_AFTER_S, Problem
@@ -114,6 +114,8 @@ class Orders:
             return read()
         except (OSError, TopicError) as error:
             raise unavailable(error) from error
+        except StateError as error:
+            raise Problem(503, f"the router's state cannot be read: {error}") from error
 
 
 def _record(command: Command, key: str) -> Record:

@@ -1,7 +1,7 @@
 """Ways out about patients: who is known, latest vitals, history, stays and scores."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
@@ -39,7 +39,11 @@ def _add_patients(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) ->
         offset: Offset = 0,
     ) -> Response:
         """Patients who were heard of within the last day, or who have an open alert, by id."""
-        found = patients.known(data, services(request).cache, unit, since or clock() - DAY)
+        now = clock()
+        since = since or now - DAY
+        if not timedelta(0) < now - since <= patients.LONGEST:
+            raise Problem(422, f"since must be before now, and at most {patients.LONGEST.days} days")
+        found = patients.known(data, services(request).cache, unit, since)
         return page("patients", found[offset : offset + limit], len(found), limit, offset)
 
     @app.get("/api/patients/{patient_id:path}/encounters", tags=["Ways out"], responses=_TABLES)

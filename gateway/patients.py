@@ -1,13 +1,16 @@
 """Who is known, and the stays of one patient: the live cache, gold and silver."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from alerting.lifecycle import OPEN
 from gateway.live import LatestVitals, Patient, instant
 from lakehouse import reader
 from lakehouse.datadir import DataDir
+
+LONGEST = timedelta(days=31)
+"""How far back patients are looked for: every minute since then is read."""
 
 _KNOWN = """
 WITH heard AS (

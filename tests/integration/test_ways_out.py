@@ -17,6 +17,7 @@ import orjson
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from kafka import KafkaAdminClient, TopicPartition
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -29,7 +30,7 @@ from tests.fixtures.delta import append
 from tests.fixtures.marts import write_mart
 from tests.fixtures.trends import alert, minutes, news2
 from tests.integration.test_alert_commands import breach, routing
-from tests.integration.test_router import HR, evaluation, send, wait_for
+from tests.integration.test_router import HR, evaluation, read, send, wait_for
 from tests.integration.test_ways_in import PAGE, SHELL, call
 
 MOST_WAITING = 3_000
@@ -340,6 +341,35 @@ def test_what_kafka_no_longer_has_is_said_before_the_rest(broker: str, names: To
 
     assert (kind, told) == ("lost", {"records": {"v0": None, "v1": None}})
     assert sorted(heard) == sorted(f"m{number}" for number in range(20))
+
+
+def test_what_kafka_has_thrown_away_is_counted(broker: str, names: Topics, gateway: Gateway) -> None:
+    send(broker, names.evaluations, *(vitals(number, "hospital/1") for number in range(20)))
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    partition = next(iter(read(broker, names.evaluations))).partition
+    admin.delete_records({TopicPartition(names.evaluations, partition): 5})
+    admin.close()
+
+    listener = Listener(gateway.url, f"a0.0-a1.0-v{partition}.2-v{1 - partition}.0")
+    lost = listener.next()
+    heard = listener.messages(15)
+    listener.close()
+
+    assert lost == ("lost", {"records": {f"v{partition}": 3}})
+    assert heard == [f"m{number}" for number in range(5, 20)]
+
+
+def test_no_more_listen_than_a_gateway_can_serve(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stream.MOST_LISTENERS", 1)
+    first = Listener(gateway.url)
+    second = httpx.get(f"{gateway.url}/api/live", timeout=30)
+    first.close()
+
+    assert (second.status_code, second.json()["detail"], second.headers["retry-after"]) == (
+        503,
+        "1 listen already",
+        "5",
+    )
 
 
 def test_an_id_that_is_none_is_refused(gateway: Gateway) -> None:

@@ -82,6 +82,10 @@ def test_patients_are_those_heard_of_within_a_day_or_with_an_open_alert(client: 
         ],
     }
     assert of_unit == {"total": 2, "limit": 1, "offset": 1, "patients": [second]}
+    far = [
+        client.get("/api/patients", params={"since": f"2026-0{month}-01T11:00:00Z"}).status_code for month in (1, 2, 4)
+    ]
+    assert far == [422, 200, 422]
 
 
 def test_a_stay_is_told_by_its_newest_version_and_one_entered_in_error_not_at_all(
