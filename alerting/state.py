@@ -5,7 +5,7 @@ written again without it afterwards; so a router that dies in between leaves wha
 byte. Nothing is decided twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -154,6 +154,17 @@ def decode(value: bytes) -> Stored:
         if isinstance(error, StateError):
             raise
         raise StateError(f"not a state record: {error!r}") from error
+
+
+def readable(values: Iterable[bytes]) -> tuple[list[Patient], int]:
+    """The patients in records, and how many states another version wrote, which are left out. Raises StateError."""
+    found, others = [], 0
+    for value in values:
+        try:
+            found.append(decode(value).patient)
+        except OtherVersionError:
+            others += 1
+    return found, others
 
 
 def _group_record(group: Group) -> list[Any]:

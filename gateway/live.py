@@ -174,7 +174,7 @@ class Feed:
         while not self._stop.is_set():
             try:
                 # A consumer that is made while no broker answers leaves a thread behind each time.
-                _knock(self._bootstrap_servers)
+                knock(self._bootstrap_servers)
                 self._follow()
             except (KafkaError, OSError) as error:
                 log.warning("live feed: %s; trying again in %.0f s", error, _RETRY_S)
@@ -229,7 +229,7 @@ class Feed:
         self._cache.forget(self._clock() - KEEP)
 
 
-def _knock(bootstrap_servers: str) -> None:
+def knock(bootstrap_servers: str) -> None:
     """Return once one of the servers takes a connection. Raises OSError where none does."""
     refusals: list[str] = []
     for server in bootstrap_servers.split(","):

@@ -14,11 +14,14 @@ from starlette.exceptions import HTTPException
 
 from gateway import fhir_error
 from gateway.fhir_error import FhirError, Issue
+from lakehouse.reader import TableMissingError
 
 MEDIA_TYPE = "application/problem+json"
 
 RETRY_AFTER_S = 5
 """What a caller is asked to wait when the broker is away: an embedded broker is back within that time."""
+
+_TABLE_AFTER_S = 60
 
 _ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported", 503: "transient"}
 
@@ -57,6 +60,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(TableMissingError, _no_table)
     app.add_exception_handler(FhirError, _fhir_error)
 
 
@@ -86,6 +90,13 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
     errors = [{"pointer": "/".join(str(part) for part in e["loc"]), "detail": e["msg"]} for e in error.errors()]
     return Problem(422, "the request does not fit this address", more={"errors": errors}).response()
+
+
+async def _no_table(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TableMissingError)  # noqa: S101 - registered for this class
+    # Its text names folders and commands, which are for who runs the gateway.
+    detail = f"{error.table.full_name} has not been made yet"
+    return _response(request, Problem(503, detail, {"Retry-After": str(_TABLE_AFTER_S)}))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

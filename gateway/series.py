@@ -1,28 +1,58 @@
-"""History of one patient from gold.vital_sign_minute."""
+"""History of one patient from gold.vital_sign_minute, by minute or by hour."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 from lakehouse import reader
 from lakehouse.datadir import DataDir
 
-LONGEST = timedelta(days=31)
-"""The longest span of one answer: 45,000 minutes a signal."""
+Resolution = Literal["minute", "hour"]
 
+LONGEST = {"minute": timedelta(days=31), "hour": timedelta(days=366)}
+"""The longest span of one answer: 45,000 minutes a signal, or 9,000 hours."""
+
+BY_HOUR_FROM = timedelta(days=2)
+"""Beyond this span ``auto`` answers by hour: a chart shows no more points than 2,880."""
+
+_STATISTICS = {
+    "minute": "count, min, mean, max, first, last",
+    # Means weigh by their counts. fsum keeps what a plain sum of doubles loses, whatever the order of rows.
+    "hour": "sum(count)::BIGINT AS count, min(min) AS min, fsum(mean * count) / sum(count) AS mean, max(max) AS max,"
+    " arg_min(first, minute) AS first, arg_max(last, minute) AS last",
+}
 _SERIES = """
-SELECT code, unit, minute, count, min, mean, max, first, last
+SELECT code, unit, {place}, {statistics}
 FROM gold.vital_sign_minute
 WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop AND ($code IS NULL OR code = $code)
-ORDER BY code, minute
+{grouped}
+ORDER BY code, {resolution}
 """
 
 
-def series(data: DataDir, patient_id: str, code: str | None, start: datetime, stop: datetime) -> list[dict[str, Any]]:
-    """One entry a signal with its points by minute; a minute without values has none. Raises TableMissingError."""
-    rows = reader.query(
-        data, _SERIES, {"patient_id": patient_id, "code": code, "start": _utc(start), "stop": _utc(stop)}
-    ).to_pylist()
+def chosen(resolution: Resolution | Literal["auto"], length: timedelta) -> Resolution:
+    """The resolution of an answer over so long a span."""
+    if resolution == "auto":
+        return "hour" if length > BY_HOUR_FROM else "minute"
+    return resolution
+
+
+def series(
+    data: DataDir, patient_id: str, code: str | None, start: datetime, stop: datetime, resolution: Resolution
+) -> list[dict[str, Any]]:
+    """One entry a signal with its points by minute or hour (UTC); where there is no value there is no point.
+
+    An hour at an end of the span is made of its minutes within the span. Raises TableMissingError.
+    """
+    by_hour = resolution == "hour"
+    sql = _SERIES.format(
+        place="date_trunc('hour', minute) AS hour" if by_hour else "minute",
+        statistics=_STATISTICS[resolution],
+        grouped="GROUP BY code, unit, hour" if by_hour else "",
+        resolution=resolution,
+    )
+    params = {"patient_id": patient_id, "code": code, "start": start.astimezone(UTC), "stop": stop.astimezone(UTC)}
+    rows = reader.query(data, sql, params).to_pylist()
     return [
         {
             "code": signal,
@@ -31,7 +61,3 @@ def series(data: DataDir, patient_id: str, code: str | None, start: datetime, st
         }
         for (signal, unit), points in groupby(rows, key=lambda row: (row["code"], row["unit"]))
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)

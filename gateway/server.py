@@ -1,5 +1,6 @@
 """Running the gateway: a socket on the loopback interface, uvicorn on it, a clean stop on SIGTERM and SIGINT."""
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -54,6 +55,11 @@ def address(listener: socket.socket) -> str:
 
 def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    server(app, on_ready).run(sockets=[listener])
+
+
+def server(app: FastAPI, on_ready: Callable[[], None]) -> uvicorn.Server:
+    """What serves; setting its ``should_exit`` ends it as a signal does."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -61,18 +67,25 @@ def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> 
         server_header=False,
         timeout_graceful_shutdown=_FINISH_S,
     )
-    _Server(config, on_ready).run(sockets=[listener])
+    return _Server(config, on_ready, app)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], app: FastAPI) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A stream has no end of its own: without a word from us it would be waited for, and then cut.
+        if (end_streams := getattr(self._app.state, "end_streams", None)) is not None:
+            await asyncio.to_thread(end_streams)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import typer
 from alerting.command import Acknowledge, Sent, Silence, sent
 from alerting.compacted import TopicError, whole
 from alerting.pack import Pack, PackError, load
-from alerting.state import OtherVersionError, Patient, decode
+from alerting.state import Patient, readable
 from alerting.words import count
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError, query
@@ -27,12 +27,7 @@ def patients(values: Iterable[bytes]) -> list[Patient]:
 
     Those that another version of ward wrote are left out, and that is said.
     """
-    found, others = [], 0
-    for value in values:
-        try:
-            found.append(decode(value).patient)
-        except OtherVersionError:
-            others += 1
+    found, others = readable(values)
     if others:
         typer.echo(f"left out: {count(others, 'patient')} in states of another version of ward", err=True)
     return found

@@ -7,6 +7,7 @@ from alerting import limits
 from alerting.compacted import TopicError, newest
 from alerting.evaluation import Evaluation
 from alerting.history import COLUMNS, Device, Place, devices, evaluations, usable
+from alerting.in_force import InForce
 from alerting.kinds import DeviceRule, Rule, ScoreRule
 from alerting.limits import LimitError, OwnLimits
 from alerting.why_not import Evidence, Question, span_needed
@@ -19,7 +20,7 @@ from lakehouse.topics import ALERT_LIMIT
 from lakehouse.vocabulary import signal_by_name
 from wardhouse.alerts import rows, silences_by_id, tellings
 from wardhouse.broker import bootstrap_servers
-from wardhouse.in_force import InForce, in_force_or_started_with
+from wardhouse.in_force import in_force_or_started_with
 from wardhouse.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from gateway.app import create_app
+from gateway.ready import READ
 from lakehouse.datadir import DataDir
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
 from wardhouse.broker import Broker
@@ -169,7 +170,12 @@ def test_without_a_broker_the_caller_is_told_to_come_back_and_the_gateway_says_i
     assert answer.headers["content-type"] == "application/problem+json"
     assert (ready.status_code, ready.json()) == (
         503,
-        {"ready": False, "checks": {"broker": False}, "live_lag_records": None},
+        {
+            "ready": False,
+            "checks": {"broker": False, "tables": True, "lag": False},
+            "tables": {"missing": [table.full_name for table in READ], "unreadable": []},
+            "live_lag_records": None,
+        },
     )
 
 

@@ -406,20 +406,25 @@ def post_all(gateway: Process, start: int, stop: int) -> list[int]:
         return [n for n in range(start, stop) if client.post("/api/iot", json=device_message(n)).status_code == 202]
 
 
-EXAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+EXAMPLES = SHELL.findall(PAGE.read_text(encoding="utf-8").split("\n## Ways out\n")[0])
+
+
+def call(client: httpx.Client, example: str) -> httpx.Response:
+    """What curl would be answered."""
+    arguments = shlex.split(example.replace("\\\n", " "))
+    path = next(one for one in arguments if one.startswith("http")).removeprefix("http://127.0.0.1:8000")
+    headers = dict(arguments[at + 1].split(": ") for at, one in enumerate(arguments) if one == "-H")
+    given = next((at for at, one in enumerate(arguments) if one in ("-d", "--data-binary")), None)
+    body = None if given is None else arguments[given + 1]
+    method = arguments[arguments.index("-X") + 1] if "-X" in arguments else "GET" if body is None else "POST"
+    answer: httpx.Response = client.request(method, path, content=body, headers=headers)
+    return answer
 
 
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if "curl" in one], ids=lambda one: one.split()[1][-30:])
 def test_the_examples_of_the_documentation_for_http_are_taken(gateway: Gateway, example: str) -> None:
-    arguments = shlex.split(example.replace("\\\n", " "))
-    address = next(one for one in arguments if one.startswith("http://127.0.0.1:8000"))
-    headers = dict(arguments[at + 1].split(": ") for at, one in enumerate(arguments) if one == "-H")
-    path = address.removeprefix("http://127.0.0.1:8000")
-    if "-d" in arguments or "--data-binary" in arguments:
-        body = arguments[arguments.index("-d" if "-d" in arguments else "--data-binary") + 1]
-        answer = gateway.client.post(path, content=body, headers=headers)
-    else:
-        answer = gateway.client.get(path, headers=headers)
+    answer = call(gateway.client, example)
 
     assert answer.status_code in (200, 201, 202), answer.text
 

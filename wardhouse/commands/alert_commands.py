@@ -19,9 +19,6 @@ By = Annotated[str | None, typer.Option(help="Who does it; your login name unles
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for the router to take it.", min=0)]
 Rules = Annotated[str | None, typer.Option(help="Rule pack to check with, instead of the one in force.")]
 
-LONGEST_H = 24
-"""A silence that outlasts a day is forgotten by who made it: it must be asked for."""
-
 _NOT_TAKEN = (
     "the router has not taken it yet. It stays on alert.command, and a router takes it when it runs: see `ward status`"
 )
@@ -40,6 +37,7 @@ def ack(
     from alerting.command import Acknowledge, encode
     from alerting.compacted import Following, TopicError, last_values, put
     from alerting.lifecycle import State
+    from alerting.orders import fresh_id, now_ms, why_not_acknowledged
     from alerting.state import StateError
     from lakehouse.topics import ALERT_COMMAND, ALERT_STATE
     from wardhouse.alerts import patients
@@ -52,13 +50,12 @@ def ack(
         with closing(Following(servers, settings.topic(ALERT_STATE))) as states:
             patient, found = named(patients(last_values(states.records()).values()), alert)
             what = f"{found.definition.title} of {patient.patient_id} ({found.alert_id})"
+            reason = why_not_acknowledged(found)
             if found.state is State.ACKNOWLEDGED:
-                typer.echo(f"{what} is acknowledged already{_by_whom(settings, folder, found.alert_id)}")
+                typer.echo(f"{what} {reason}{_by_whom(settings, folder, found.alert_id)}")
                 return
-            if found.state is State.PENDING:
-                raise Failure(f"{what} is pending: its delay is not over, and nobody was told of it yet")
-            if not found.open:
-                raise Failure(f"{what} is not open any more: it is {found.state}")
+            if reason is not None:
+                raise Failure(f"{what} {reason}")
             command = Acknowledge(fresh_id(), now_ms(), who, patient.patient_id, found.alert_id, note)
             put(servers, settings.topic(ALERT_COMMAND), {patient.patient_id.encode(): encode(command)})
 
@@ -81,7 +78,7 @@ def silence(
     lasting: Annotated[str | None, typer.Option("--for", help="For so long: 30m, 2h.")] = None,
     until: Annotated[str | None, typer.Option(help="Until this instant: 2026-01-31T12:00:00Z.")] = None,
     by: By = None,
-    long: Annotated[bool, typer.Option("--long", help=f"It may last longer than {LONGEST_H} h.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="It may last longer than 24 h.")] = False,
     rules: Rules = None,
     wait: Wait = 10.0,
     data: DataDirOption = DEFAULT_DATA_DIR,
@@ -92,6 +89,7 @@ def silence(
     from alerting.answers import matching
     from alerting.command import Silence, encode
     from alerting.compacted import Following, TopicError, last_values, put
+    from alerting.orders import fresh_id, now_ms
     from alerting.pack import PackError
     from alerting.state import StateError
     from alerting.words import count, instant
@@ -137,6 +135,7 @@ def unsilence(
     from alerting.answers import matching
     from alerting.command import Unsilence, encode, silences_at
     from alerting.compacted import TopicError, put
+    from alerting.orders import fresh_id, now_ms
     from lakehouse.topics import ALERT_COMMAND
     from wardhouse.alerts import commands
     from wardhouse.broker import bootstrap_servers
@@ -169,6 +168,7 @@ def silences(
     from alerting.answers import silenced
     from alerting.command import silences_at
     from alerting.compacted import TopicError
+    from alerting.orders import now_ms
     from wardhouse.alerts import commands
     from wardhouse.errors import failures
 
@@ -193,20 +193,6 @@ def login(by: str | None) -> str:
         return getpass.getuser()
     except (KeyError, OSError) as error:
         raise typer.BadParameter("nobody is logged in by a name here: say who with --by") from error
-
-
-def now_ms() -> int:
-    """Now, in epoch milliseconds."""
-    import time
-
-    return time.time_ns() // 1_000_000
-
-
-def fresh_id() -> str:
-    """A new id of a command or silence."""
-    from secrets import token_hex
-
-    return token_hex(6)
 
 
 def named(known: "Iterable[Patient]", beginning: str) -> "tuple[Patient, Alert]":
@@ -281,17 +267,18 @@ def _still_sounds(patient: "Patient", alert_ids: frozenset[str]) -> bool:
 
 def _ends(at: int, lasting: str | None, until: str | None, *, long: bool) -> int:
     """When a silence ends (epoch ms). Raises BadParameter."""
+    from alerting.orders import LongSilenceError, PastEndError, check_end
     from wardhouse.durations import instant, seconds
 
     if (lasting is None) is (until is None):
         raise typer.BadParameter("give --for or --until")
     ends = at + round(seconds(lasting) * 1000) if lasting else round(instant(until or "").timestamp() * 1000)
-    if ends <= at:
-        raise typer.BadParameter(f"--until: {until} has passed")
-    if ends - at > LONGEST_H * 3_600_000 and not long:
-        raise typer.BadParameter(
-            f"a silence of more than {LONGEST_H} h is forgotten by who made it: confirm with --long"
-        )
+    try:
+        check_end(at, ends, long=long)
+    except PastEndError as error:
+        raise typer.BadParameter(f"--until: {until} has passed") from error
+    except LongSilenceError as error:
+        raise typer.BadParameter(f"{error}: confirm with --long") from error
     return ends
 
 

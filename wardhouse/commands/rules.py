@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from alerting.compacted import Following
+    from alerting.in_force import InForce
     from alerting.pack import Pack
     from lakehouse.datadir import DataDir
-    from wardhouse.in_force import InForce
 
 app = typer.Typer(help="Rule packs: what raises an alert, and who is told.", no_args_is_help=True)
 
@@ -162,7 +162,8 @@ def apply_pack(
 
 def _old(settings: Settings, folder: "DataDir") -> "Pack | None":
     """The pack in force; None, and why, where only its name is known."""
-    from wardhouse.in_force import UnknownPackError, in_force
+    from alerting.in_force import UnknownPackError
+    from wardhouse.in_force import in_force
 
     try:
         return in_force(settings, folder).pack

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from alerting.in_force import started_with
 from alerting.pack import load
 from lakehouse import progress
 from lakehouse.datadir import DataDir
@@ -24,7 +25,6 @@ from lakehouse.tables import (
 from tests.fixtures.delta import append
 from tests.fixtures.packs import KINDS_FILE
 from wardhouse.commands import alerts, limits, rules
-from wardhouse.in_force import started_with
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -132,7 +132,9 @@ def test_a_series_holds_the_minutes_of_one_patient_within_the_span(client: TestC
     ("params", "status"),
     [
         ({"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T12:00:00Z"}, 422),
-        ({"from": "2026-01-01T00:00:00Z", "to": "2026-03-01T12:00:00Z"}, 422),
+        ({"from": "2026-01-01T00:00:00Z", "to": "2026-03-01T12:00:00Z", "resolution": "minute"}, 422),
+        ({"from": "2025-02-01T00:00:00Z", "to": "2026-03-01T12:00:00Z"}, 422),
+        ({"resolution": "second"}, 422),
         ({"from": "2026-03-01T11:00:00"}, 422),
         ({"from": "yesterday"}, 422),
         ({}, 503),
@@ -181,6 +183,8 @@ def test_the_interface_names_each_way_in_once_with_what_it_takes(client: TestCli
     assert len(names) == len(set(names))
     assert takes == {
         "/api/iot": ["application/json", "application/x-ndjson"],
+        "/api/alerts/{alert_id}/acknowledge": ["application/json"],
+        "/api/silences": ["application/json"],
         "/fhir": fhir,
         **{f"/fhir/{kind}": fhir for kind in TYPES},
     }
