@@ -171,7 +171,7 @@ class Scorer:
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
-        readings = [reading for part in definition.parts for reading in part.readings]
+        readings = [reading for part in definition.parts for reading in part.every]
         self._classes = tuple(
             (name, _Classes(reading.rule for reading in readings if reading.name == name)) for name in definition.inputs
         )

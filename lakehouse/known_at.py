@@ -9,13 +9,22 @@ value counts from when it was observed, however late it came. What had *arrived*
 and Delta answers it: :func:`lakehouse.reader.open` with ``at``.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
+from lakehouse.known_scores import scores
 from lakehouse.table import Table
-from lakehouse.tables import ALERT_DELIVERY, ALERT_EVENT, ALERT_NOTIFICATION, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import (
+    ALERT_DELIVERY,
+    ALERT_EVENT,
+    ALERT_NOTIFICATION,
+    EARLY_WARNING_SCORE,
+    OBSERVATION,
+    VITAL_SIGN_MINUTE,
+)
 from lakehouse.transforms import vital_sign_minute as minute
 from lakehouse.transforms.observation import NEWEST_FIRST
 
@@ -39,23 +48,22 @@ class NotBitemporalError(LookupError):
 def as_known_at(
     data: DataDir, table: Table, at: datetime | None, *, version: int | None = None
 ) -> "duckdb.DuckDBPyRelation":
-    """The rows of silver.observation, gold.vital_sign_minute or an event table, as they were known ``at`` an instant.
+    """The rows of silver.observation, of minutes or scores in gold, or of events, as they were known ``at`` an instant.
 
-    With ``None`` all counts that is known. ``version`` is the Delta version of the table that is read, which for the
-    minutes is silver.observation. The relation has the table's columns; :func:`lakehouse.reader.open` says what to do
-    with it. Raises NotBitemporalError, ValueError for an instant without a zone, and what the reader raises.
+    With ``None`` all counts that is known. ``version`` is the Delta version of the table that is read, which for
+    minutes and scores is silver.observation. The relation has the table's columns; :func:`lakehouse.reader.open` says
+    what to do with it. Raises NotBitemporalError, ValueError for an instant without a zone, and what the reader raises.
     """
     if at is not None and at.tzinfo is None:
         raise ValueError("as known at an instant: it needs its zone")
     if table in EVENTS:
         return reader.open(data, table, version=version).filter(_by("emitted_at", at))
-    if table not in (OBSERVATION, VITAL_SIGN_MINUTE):
+    if table not in _OF_OBSERVATIONS:
         raise NotBitemporalError(table)
     connection = reader.connection(data.spill)
     spark_functions.teach(connection)
     versions = connection.from_arrow(reader.open_table(data, OBSERVATION, version).to_pyarrow_dataset())
-    current = known(versions, at)
-    return observations(current) if table is OBSERVATION else minutes(current)
+    return _OF_OBSERVATIONS[table](known(versions, at))
 
 
 def _by(column: str, at: datetime | None) -> str:
@@ -87,3 +95,11 @@ def minutes(current: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
         .project(f"* REPLACE ({minute.MEAN_WITHIN} AS mean)")
         .project(columns)
     )
+
+
+_OF_OBSERVATIONS: "Mapping[Table, Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation]]" = {
+    OBSERVATION: observations,
+    VITAL_SIGN_MINUTE: minutes,
+    EARLY_WARNING_SCORE: lambda current: scores(observations(current)),
+}
+"""What follows from the current versions of observations."""

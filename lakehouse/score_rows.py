@@ -5,9 +5,8 @@ Each input has a column of its own name; blank is missing. A value outside the v
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite
 
-from lakehouse.scores import SPO2_SCALES, Definition, Inputs, Score, Value, score
+from lakehouse.scores import SPO2_SCALES, Definition, Inputs, Score, Value, input_of, score
 from lakehouse.vocabulary import plausible, signal_by_name
 
 _TRUTHS = {
@@ -56,7 +55,7 @@ def scored_rows(rows: Iterable[Mapping[str, str]], definition: Definition) -> It
 def _may_be(name: str, value: Value) -> bool:
     if not isinstance(value, float):
         return True
-    return isfinite(value) and plausible(signal_by_name()[name], value)
+    return input_of(name, value, None) is not None and plausible(signal_by_name()[name], value)
 
 
 def _scored(definition: Definition, inputs: Inputs) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Early-warning scores: bands declared once, from which the Python function and the Spark expression are made.
+"""Early-warning scores: bands declared once, from which the Python function and the SQL expression are made.
+
+The SQL is what Spark and DuckDB both take: Spark writes gold, DuckDB derives it as it was known at some instant.
 
 Sources: NEWS2: Royal College of Physicians, National Early Warning Score (NEWS) 2, London 2017 (acknowledged). qSOFA:
 Singer et al., Sepsis-3, JAMA 2016;315:801. SIRS: Bone et al., Chest 1992;101:1644.
@@ -7,7 +9,7 @@ Missing-data rule: a part without its input has no points, and the score then ha
 that it can be. Never is a missing input taken as normal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,7 +21,6 @@ Value = float | str | bool | None
 Inputs = Mapping[str, Value]
 """Values by input name, in the vocabulary's units; what is not there, None or not finite is missing."""
 
-FULL_GCS = 15
 SPO2_SCALES = (1.0, 2.0)
 AIR_FIO2 = 21.0
 """Per cent of oxygen in room air."""
@@ -50,9 +51,9 @@ class Bands:
         return next(points for bound, points in self.steps if bound is None or whole <= round(bound * scale))
 
     def sql(self, column: str) -> str:
-        """The same as a Spark expression."""
+        """The same as a SQL expression."""
         scale = 10**self.decimals
-        whole = f"floor(CAST({column} AS DOUBLE) * {scale} + 0.5D)"
+        whole = f"floor(CAST({column} AS DOUBLE) * {scale} + 0.5e0)"
         bounded = ((round(bound * scale), points) for bound, points in self.steps if bound is not None)
         arms = " ".join(f"WHEN {whole} <= {bound} THEN {points}" for bound, points in bounded)
         return f"CASE WHEN {_missing(column)} THEN NULL {arms} ELSE {self.steps[-1][1]} END"
@@ -76,10 +77,10 @@ class Outside:
         return int((self.below is not None and value < self.below) or (self.above is not None and value > self.above))
 
     def sql(self, column: str) -> str:
-        """The same as a Spark expression."""
+        """The same as a SQL expression."""
         equal = "=" if self.inclusive else ""
-        arms = [f"{column} <{equal} {self.below}D"] if self.below is not None else []
-        arms += [f"{column} >{equal} {self.above}D"] if self.above is not None else []
+        arms = [f"{column} <{equal} {self.below}e0"] if self.below is not None else []
+        arms += [f"{column} >{equal} {self.above}e0"] if self.above is not None else []
         return f"CASE WHEN {_missing(column)} THEN NULL WHEN {' OR '.join(arms)} THEN 1 ELSE 0 END"
 
 
@@ -99,7 +100,7 @@ class Codes:
         return next((points for code, points in self.points if code == value), None)
 
     def sql(self, column: str) -> str:
-        """The same as a Spark expression."""
+        """The same as a SQL expression."""
         arms = (f"WHEN {column} = {_literal(code)} THEN {points}" for code, points in self.points)
         return f"CASE {' '.join(arms)} END"
 
@@ -115,11 +116,21 @@ class Reading:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a score. The first of its readings that is present gives the points, or, of ``any_of``, the most."""
+    """A part of a score. The first of its readings that is present gives the points, or, of ``any_of``, the most.
+
+    Where none of them is present, those ``together`` do, by the most points that one of them has: an input of theirs
+    that is missing leaves open whether there are more.
+    """
 
     name: str
     readings: tuple[Reading, ...]
     any_of: bool = False
+    together: tuple[Reading, ...] = ()
+
+    @property
+    def every(self) -> tuple[Reading, ...]:
+        """All of its readings, in the order in which they count."""
+        return (*self.readings, *self.together)
 
     @property
     def depends(self) -> bool:
@@ -151,7 +162,7 @@ class Definition:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Every input, in the order of the parts."""
-        named = (name for part in self.parts for reading in part.readings for name in _names(reading))
+        named = (name for part in self.parts for reading in part.every for name in _names(reading))
         return tuple(dict.fromkeys(named))
 
 
@@ -163,6 +174,16 @@ _ALERT = Codes((("A", 0), *((code, 3) for code in CONSCIOUSNESS if code != "A"))
 _SCALE_1 = Bands(((91, 3), (93, 2), (95, 1), (None, 0)))
 _SCALE_2_AIR = Bands(((83, 3), (85, 2), (87, 1), (None, 0)))
 _SCALE_2_OXYGEN = Bands(((83, 3), (85, 2), (87, 1), (92, 0), (94, 1), (96, 2), (None, 3)))
+
+_BEST_GCS = {"gcs_eye": 4, "gcs_verbal": 5, "gcs_motor": 6}
+"""The best of each part of the Glasgow coma score, which add up to the full one (Teasdale and Jennett 1974)."""
+FULL_GCS = sum(_BEST_GCS.values())
+
+
+def _coma_parts(points: int) -> tuple[Reading, ...]:
+    """The parts of the coma score in place of its total: who is not at the best of one has less than the full score."""
+    return tuple(Reading(name, Bands(((best - 1, points), (None, 0)))) for name, best in _BEST_GCS.items())
+
 
 NEWS2 = Definition(
     parts=(
@@ -182,6 +203,7 @@ NEWS2 = Definition(
             "consciousness",
             # Who charts the Glasgow coma score only: 15 is alert, anything less is not.
             (Reading("consciousness", _ALERT), Reading("gcs", Bands(((FULL_GCS - 1, 3), (None, 0))))),
+            together=_coma_parts(3),
         ),
         Part("temperature", (Reading("temperature", Bands(((35, 3), (36, 1), (38, 0), (39, 1), (None, 2)), 1)),)),
     ),
@@ -201,6 +223,7 @@ QSOFA = Definition(
                 Reading("gcs", Outside(below=FULL_GCS)),
                 Reading("consciousness", Codes(tuple((code, int(code != "A")) for code in CONSCIOUSNESS))),
             ),
+            together=_coma_parts(1),
         ),
     ),
     risks=((2, "positive"), (0, "negative")),
@@ -227,7 +250,7 @@ SCORES: Mapping[Score, Definition] = {Score.NEWS2: NEWS2, Score.QSOFA: QSOFA, Sc
 
 STALE_AFTER: Mapping[str, timedelta] = {
     **dict.fromkeys(("heart_rate", "respiratory_rate", "spo2", "systolic_bp"), timedelta(hours=2)),
-    **dict.fromkeys(("on_oxygen", "consciousness", "gcs", "temperature"), timedelta(hours=6)),
+    **dict.fromkeys(("on_oxygen", "consciousness", "gcs", *_BEST_GCS, "temperature"), timedelta(hours=6)),
     **dict.fromkeys(("paco2", "wbc", "bands_percent"), timedelta(hours=24)),
     "spo2_scale": timedelta(days=90),
 }
@@ -288,6 +311,8 @@ _ITSELF = (
     "systolic_bp",
     "temperature",
     "gcs",
+    "gcs_eye",
+    "gcs_motor",
     "paco2",
     "wbc",
     "bands_percent",
@@ -297,6 +322,8 @@ INPUT_OF_SIGNAL: Mapping[str, Source] = {
     "oxygen_saturation": Source("spo2"),
     "consciousness": Source("consciousness", only=CONSCIOUSNESS),
     "spo2_scale": Source("spo2_scale", only=SPO2_SCALES),
+    # A patient with a tube says nothing: 0 is charted, and is no answer.
+    "gcs_verbal": Source("gcs_verbal", only=(1.0, 2.0, 3.0, 4.0, 5.0)),
     "fio2": Source("on_oxygen", above=AIR_FIO2),
     "oxygen_flow": Source("on_oxygen", above=0.0),
 }
@@ -314,11 +341,11 @@ def input_of(signal_name: str, value: float | None, value_code: str | None) -> t
 
 
 def input_sql(code: str, value: str, value_code: str) -> tuple[str, str, str]:
-    """The same as Spark expressions of a row's signal code, number and value code: input, its number, its code.
+    """The same as SQL expressions of a row's signal code, number and value code: input, its number, its code.
 
     A truth is the number 1 or 0. Where all that is NULL but the input, the row gives none that can be used.
     """
-    finite = f"NOT isnan({value}) AND abs({value}) < double('infinity')"
+    finite = f"NOT isnan({value}) AND abs({value}) < CAST('infinity' AS DOUBLE)"
     names: list[str] = []
     numbers: list[str] = []
     codes: list[str] = []
@@ -330,7 +357,7 @@ def input_sql(code: str, value: str, value_code: str) -> tuple[str, str, str]:
         if signal.coded:
             codes.append(f"{when} AND {usable} THEN {value_code}")
             continue
-        number = value if source.above is None else f"CAST({value} > {source.above}D AS DOUBLE)"
+        number = value if source.above is None else f"CAST({value} > {source.above}e0 AS DOUBLE)"
         numbers.append(f"{when} AND {usable if source.only else finite} THEN {number}")
     return tuple(f"CASE {' '.join(arms)} END" for arms in (names, numbers, codes))  # type: ignore[return-value]
 
@@ -374,12 +401,20 @@ def _range(part: Part, known: Inputs) -> tuple[int, int]:
     if present and not part.depends:
         points = max(present) if part.any_of else present[0]
         return points, points
-    possible = [
+    together = [reading.rule.of(known.get(reading.name)) for reading in part.together]
+    if any(points is not None for points in together):
+        return max(points or 0 for points in together), max(_possible(part.together, together))
+    possible = _possible(can, given)
+    return min(possible), max(possible)
+
+
+def _possible(readings: Iterable[Reading], given: Iterable[int | None]) -> list[int]:
+    """All points that these readings may have, where one that is ``given`` has no others."""
+    return [
         points
-        for reading, own in zip(can, given, strict=True)
+        for reading, own in zip(readings, given, strict=True)
         for points in (reading.rule.possible if own is None else (own,))
     ]
-    return min(possible), max(possible)
 
 
 def _risk(definition: Definition, total: int, single: bool) -> str:
@@ -389,13 +424,12 @@ def _risk(definition: Definition, total: int, single: bool) -> str:
 
 
 def range_sql(part: Part, columns: Mapping[str, str]) -> tuple[str, str]:
-    """The least and the most points of a part as Spark expressions.
+    """The least and the most points of a part as SQL expressions.
 
     ``columns`` has an expression for each input that there is: numbers, codes as text, truths as BOOLEAN.
     """
-    given = [
-        reading.rule.sql(columns[reading.name]) if reading.name in columns else "NULL" for reading in part.readings
-    ]
+    given = [_points_sql(reading, columns) for reading in part.readings]
+    together = [_points_sql(reading, columns) for reading in part.together]
     ends: list[str] = []
     for choose, end in ((min, "least"), (max, "greatest")):
         whole = [f"coalesce({own}, {choose(r.rule.possible)})" for r, own in zip(part.readings, given, strict=True)]
@@ -404,8 +438,20 @@ def range_sql(part: Part, columns: Mapping[str, str]) -> tuple[str, str]:
             continue
         present = _of("greatest" if part.any_of else "coalesce", given)
         outer = choose(points for reading in part.readings for points in reading.rule.possible)
-        ends.append(f"coalesce({present}, {outer})")
+        ends.append(f"coalesce({', '.join((present, *_together(part, together, choose), str(outer)))})")
     return ends[0], ends[1]
+
+
+def _points_sql(reading: Reading, columns: Mapping[str, str]) -> str:
+    return reading.rule.sql(columns[reading.name]) if reading.name in columns else "NULL"
+
+
+def _together(part: Part, given: list[str], choose: Callable[[Iterable[int]], int]) -> tuple[str, ...]:
+    """The least or the most points of what is read together, NULL where none of it is present."""
+    if not part.together:
+        return ()
+    whole = [f"coalesce({own}, {choose(r.rule.possible)})" for r, own in zip(part.together, given, strict=True)]
+    return (f"CASE WHEN coalesce({', '.join(given)}) IS NOT NULL THEN greatest({', '.join(whole)}) END",)
 
 
 def _where_it_can(reading: Reading, sql: str, columns: Mapping[str, str]) -> str:
@@ -418,7 +464,7 @@ def _of(function: str, arguments: list[str]) -> str:
 
 
 def risk_sql(definition: Definition, total: str, single: str) -> str:
-    """The risk of a total as a Spark expression; ``single`` says whether one part alone has the points of a single."""
+    """The risk of a total as a SQL expression; ``single`` says whether one part alone has the points of a single."""
     arms = [f"WHEN {total} >= {least} THEN '{risk}'" for least, risk in definition.risks[:-1]]
     if definition.single_risk:
         arms.append(f"WHEN {single} THEN '{definition.single_risk}'")
@@ -426,7 +472,7 @@ def risk_sql(definition: Definition, total: str, single: str) -> str:
 
 
 def _missing(column: str) -> str:
-    return f"{column} IS NULL OR isnan({column}) OR abs({column}) = double('infinity')"
+    return f"{column} IS NULL OR isnan({column}) OR abs({column}) = CAST('infinity' AS DOUBLE)"
 
 
 def _literal(value: str | float | bool) -> str:

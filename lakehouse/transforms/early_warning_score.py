@@ -28,15 +28,16 @@ _ENDS = ("low", "high")
 
 @dataclass(frozen=True)
 class Steps:
-    """A score as Spark expressions in three steps, each on top of the one before; ``found`` has one by result column.
+    """A score as SQL in three steps, each on top of the one before, for Spark and DuckDB alike.
 
-    Steps, since Spark would else put a whole expression wherever it is used, which it still does with the fields of a
-    struct: so each is a column by itself.
+    ``found`` has an expression by result column, and ``points`` one by part. Steps, since Spark would else put a whole
+    expression wherever it is used, which it still does with the fields of a struct: so each is a column by itself.
     """
 
     ranges: tuple[str, ...]
     sums: tuple[str, ...]
     found: Mapping[str, str]
+    points: Mapping[str, str]
 
 
 def steps(definition: Definition, columns: Mapping[str, str], prefix: str = "") -> Steps:
@@ -46,17 +47,16 @@ def steps(definition: Definition, columns: Mapping[str, str], prefix: str = "") 
         known[name] = f"coalesce({columns[name]}, {value})" if name in columns else str(value)
     names = [part.name for part in definition.parts]
     ends = {part.name: range_sql(part, known) for part in definition.parts}
-    low, high = ([f"`{prefix}{which}_{name}`" for name in names] for which in _ENDS)
-    points = {name: f"`{prefix}points_{name}`" for name in names}
-    single, least, most = definition.single_points or 0, f"`{prefix}total_min`", f"`{prefix}total_max`"
+    low, high = ([f"{prefix}{which}_{name}" for name in names] for which in _ENDS)
+    points = {name: f"{prefix}points_{name}" for name in names}
+    single, least, most = definition.single_points or 0, f"{prefix}total_min", f"{prefix}total_max"
     risks = [
-        risk_sql(definition, total, f"`{prefix}single_{which}`")
+        risk_sql(definition, total, f"{prefix}single_{which}")
         for which, total in zip(_ENDS, (least, most), strict=True)
     ]
-    parts = (f"'{name}', {own}" for name, own in points.items())
     return Steps(
         ranges=tuple(
-            f"{end} AS `{prefix}{which}_{name}`"
+            f"{end} AS {prefix}{which}_{name}"
             for name, pair in ends.items()
             for which, end in zip(_ENDS, pair, strict=True)
         ),
@@ -64,7 +64,7 @@ def steps(definition: Definition, columns: Mapping[str, str], prefix: str = "") 
             f"{' + '.join(low)} AS {least}",
             f"{' + '.join(high)} AS {most}",
             *(
-                f"{' OR '.join(f'{end} = {single}' for end in ends_of)} AS `{prefix}single_{which}`"
+                f"{' OR '.join(f'{end} = {single}' for end in ends_of)} AS {prefix}single_{which}"
                 for which, ends_of in zip(_ENDS, (low, high), strict=True)
             ),
             *(
@@ -77,8 +77,8 @@ def steps(definition: Definition, columns: Mapping[str, str], prefix: str = "") 
             "total_min": least,
             "total_max": most,
             "risk": f"CASE WHEN ({risks[0]}) = ({risks[1]}) THEN {risks[0]} END",
-            "parts": f"named_struct({', '.join(parts)})",
         },
+        points=points,
     )
 
 
@@ -88,13 +88,15 @@ def scored(rows: "DataFrame", definition: Definition, columns: Mapping[str, str]
     ``columns`` has an expression for each input that the rows have: numbers, codes as text, truths as BOOLEAN.
     """
     made = steps(definition, columns, "score_")
-    found = (f"{sql} AS {name}" for name, sql in made.found.items())
+    parts = ", ".join(f"'{name}', {own}" for name, own in made.points.items())
+    found = (f"{sql} AS {name}" for name, sql in {**made.found, "parts": f"named_struct({parts})"}.items())
     kept = (f"`{name}`" for name in rows.columns)
     return rows.selectExpr("*", *made.ranges).selectExpr("*", *made.sums).selectExpr(*kept, *found)
 
 
 _SPAN = ("patient_id", "start", "end")
-_SAYS = ("total", "total_min", "total_max", "risk", "parts")
+SAYS = ("total", "total_min", "total_max", "risk", "parts")
+"""Columns of which one differs from the row before, where a row is news."""
 
 
 def early_warning_score(inputs: "DataFrame") -> "DataFrame":
@@ -108,12 +110,12 @@ def early_warning_score(inputs: "DataFrame") -> "DataFrame":
 
     scores = _taken(_as_of(_carried(inputs)))
     before = Window.partitionBy(*_SPAN, "score").orderBy("minute")
-    said = scores.withColumn("says", F.struct(*_SAYS)).select(
+    said = scores.withColumn("says", F.struct(*SAYS)).select(
         "*", F.lag("says").over(before).alias("said"), F.lag("observed_at").over(before).alias("said_at")
     )
     older = f"observed_at > said_at + INTERVAL {int(RESTATED_AFTER.total_seconds())} SECONDS"
     news = said.where(f"minute >= start AND (said IS NULL OR {older} OR NOT (says <=> said))")
-    return news.select("patient_id", "score", "observed_at", *_SAYS, "inputs")
+    return news.select("patient_id", "score", "observed_at", *SAYS, "inputs")
 
 
 def _carried(inputs: "DataFrame") -> "DataFrame":
@@ -152,7 +154,7 @@ def _taken(minutes: "DataFrame") -> "DataFrame":
     ]
     current = [f"{_current(n, name)} AS {name}_{n}" for name, of in SCORES.items() for n in of.inputs]
     made = {
-        name: steps(definition, {n: _value(n, f"{name}_{n}") for n in definition.inputs}, f"{name}_")
+        name: steps(definition, {n: current_value_sql(n, f"{name}_{n}") for n in definition.inputs}, f"{name}_")
         for name, definition in SCORES.items()
     }
     ranges = (sql for one in made.values() for sql in one.ranges)
@@ -165,8 +167,7 @@ def _taken(minutes: "DataFrame") -> "DataFrame":
 
 def _row(name: Score, definition: Definition, made: Steps) -> str:
     """The row of a score as a struct, NULL where none of its inputs arrived."""
-    own = {part.name for part in definition.parts}
-    parts = ", ".join(f"'{n}', {f'`{name}_points_{n}`' if n in own else 'CAST(NULL AS INT)'}" for n in PARTS)
+    parts = ", ".join(f"'{n}', {made.points.get(n, 'CAST(NULL AS INT)')}" for n in PARTS)
     inputs = f"array_compact(array({', '.join(f'{name}_{n}' for n in definition.inputs)}))"
     fields = {**made.found, "parts": f"named_struct({parts})", "inputs": inputs}
     row = ", ".join(f"'{field}', {sql}" for field, sql in fields.items())
@@ -185,8 +186,8 @@ def _current(name: str, score: Score) -> str:
     )
 
 
-def _value(name: str, current: str) -> str:
-    """The value as the score's own rules take it."""
+def current_value_sql(name: str, current: str) -> str:
+    """The value of an element of ``inputs`` as the score's own rules take it, as SQL."""
     if name == "consciousness":
         return f"{current}.value_code"
-    return f"({current}.value = 1D)" if name == "on_oxygen" else f"{current}.value"
+    return f"({current}.value = 1)" if name == "on_oxygen" else f"{current}.value"

@@ -19,7 +19,7 @@ def values_of(definition, name: str) -> tuple:
         return CODED[name]
     found: set[float] = set()
     for part in definition.parts:
-        for reading in part.readings:
+        for reading in part.every:
             if reading.name == name and isinstance(reading.rule, Bands):
                 found |= {bound + step for bound, _ in reading.rule.steps if bound is not None for step in (0, 0.05, 1)}
             if reading.name == name and isinstance(reading.rule, Outside):

@@ -15,7 +15,7 @@ from lakehouse.render import schema
 from lakehouse.scores import SCORES
 from lakehouse.tables import EARLY_WARNING_SCORE, OBSERVATION, SCORE_INPUT
 from streaming import early_warning_score, recent
-from tests.fixtures.scores import DAY, SIGNALS, Row, Version, expected
+from tests.fixtures.scores import DAY, SIGNALS, VALUES, Row, Version, expected
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -181,27 +181,15 @@ def some_versions(seed: int) -> list[Version]:
             for n in range(chance.randrange(1, 9)):
                 signal = chance.choice(SIGNALS)
                 instant = at + timedelta(seconds=chance.choice((0, 0, 10, 30, 59)))
-                first = Version(signal, some_value(chance, signal), instant, patient, record=f"{signal} {n}")
+                first = Version(signal, chance.choice(VALUES[signal]), instant, patient, record=f"{signal} {n}")
                 made.append(first)
                 for later in range(1, chance.choice((1, 1, 1, 2, 3))):
                     status = chance.choice(("corrected", "entered-in-error", "final"))
                     other = chance.choice((signal, signal, chance.choice(SIGNALS)))
-                    made.append(
-                        Version(other, some_value(chance, other), instant, patient, first.record, status, 60 * later)
-                    )
+                    value = chance.choice(VALUES[other])
+                    made.append(Version(other, value, instant, patient, first.record, status, 60 * later))
     chance.shuffle(made)
     return made
-
-
-def some_value(chance: random.Random, signal: str) -> float | str:
-    return chance.choice(
-        {
-            "heart_rate": (70.0, 95.0, 140.0), "respiratory_rate": (16.0, 22.0, 30.0), "spo2": (98.0, 93.0, 85.0),
-            "oxygen_saturation": (97.0, 90.0), "systolic_bp": (120.0, 95.0), "temperature": (37.0, 38.5),
-            "gcs": (15.0, 13.0), "paco2": (40.0, 30.0), "wbc": (8.0, 14.0), "bands_percent": (2.0, 12.0),
-            "consciousness": ("A", "V"), "spo2_scale": (1.0, 2.0, 1.5), "fio2": (21.0, 40.0), "oxygen_flow": (0.0, 2.0),
-        }[signal]
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

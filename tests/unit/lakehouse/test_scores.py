@@ -68,6 +68,34 @@ def test_anything_but_alert_has_three_points_and_a_glasgow_coma_score_stands_in_
     assert score(NEWS2, {**WELL, "consciousness": "A", "gcs": 14}).parts["consciousness"] == 0
 
 
+@pytest.mark.parametrize(
+    ("eye", "verbal", "motor", "points"),
+    [
+        (4, 5, 6, (0, 0)),
+        (3, 5, 6, (3, 3)),
+        (4, 5, 1, (3, 3)),
+        (1, 1, 1, (3, 3)),
+        # Below the best of one part is below the full score, whatever the others are; at the best of some it is open.
+        (3, None, None, (3, 3)),
+        (None, 4, 6, (3, 3)),
+        (4, None, 6, (0, 3)),
+        (None, None, None, (0, 3)),
+    ],
+)
+def test_parts_of_the_coma_score_stand_in_for_its_total(
+    eye: int | None, verbal: int | None, motor: int | None, points: tuple[int, int]
+) -> None:
+    parts = {"gcs_eye": eye, "gcs_verbal": verbal, "gcs_motor": motor}
+    found = score(NEWS2, {**WELL, "consciousness": None, **parts})
+    assert (found.total_min, found.total_max) == points
+    assert found.parts["consciousness"] == (points[0] if points[0] == points[1] else None)
+    well = {"respiratory_rate": 16, "systolic_bp": 120}
+    of_three = tuple(point // 3 for point in points)
+    assert (score(QSOFA, {**well, **parts}).total_min, score(QSOFA, {**well, **parts}).total_max) == of_three
+    for whole, total in ((15, 0), (14, 3)):
+        assert score(NEWS2, {**WELL, "consciousness": None, "gcs": whole, **parts}).total == total
+
+
 def test_the_risk_follows_from_the_total_and_from_a_single_part_of_three() -> None:
     found = {
         0: score(NEWS2, WELL),
@@ -195,6 +223,10 @@ def test_every_input_has_a_staleness_limit_and_a_signal_that_gives_it() -> None:
         ("temperature", 37.1, None, ("temperature", 37.1)),
         ("consciousness", None, "V", ("consciousness", "V")),
         ("gcs", 15.0, None, ("gcs", 15.0)),
+        ("gcs_eye", 4.0, None, ("gcs_eye", 4.0)),
+        ("gcs_verbal", 1.0, None, ("gcs_verbal", 1.0)),
+        ("gcs_verbal", 0.0, None, None),
+        ("gcs_motor", 6.0, None, ("gcs_motor", 6.0)),
         ("paco2", 31.0, None, ("paco2", 31.0)),
         ("wbc", 0.0, None, ("wbc", 0.0)),
         ("bands_percent", 11.0, None, ("bands_percent", 11.0)),
