@@ -117,7 +117,9 @@ def _resident_mb(root: Any) -> float:
     total = 0.0
     try:
         for process in (root, *root.children(recursive=True)):
-            total += process.memory_info().rss / 1e6
+            # One that was forked and has not become another program yet has its parent's memory, not its own.
+            if process is root or time.time() - process.create_time() > _POLL_S:
+                total += process.memory_info().rss / 1e6
     except psutil.NoSuchProcess:
         # One that has just ended holds nothing.
         return total

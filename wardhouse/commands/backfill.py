@@ -52,7 +52,8 @@ def backfill(
 
     def so_far() -> str:
         rows = found.tally.rows_read + found.resource_tally.rows_read
-        text = f"{rows:,} rows read, {found.tally.messages + found.resource_tally.messages:,} messages made"
+        made = found.tally.messages + found.resource_tally.messages
+        text = f"bucket {found.bucket.name}" if found.bucket else f"{rows:,} rows read, {made:,} messages made"
         remaining = ", ".join(f"{flow} {count:,}" for flow, count in dict(waiting).items())
         return text + (f"; still to land: {remaining}" if remaining else "")
 
