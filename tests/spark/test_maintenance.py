@@ -7,7 +7,7 @@ import pytest
 from lakehouse import delta
 from lakehouse.delta import Write
 from lakehouse.maintenance import KEPT, maintain, tried
-from lakehouse.tables import DEVICE_MESSAGE
+from lakehouse.tables import DEVICE_MESSAGE, VITAL_SIGN_MINUTE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -42,3 +42,13 @@ def test_old_rows_go_files_are_joined_and_what_no_kept_version_needs_is_taken_aw
     assert done.vacuumed_files >= 3
     assert offsets(spark, bronze) == [1, 2]
     assert len([file for file in bronze.rglob("*.parquet") if "_delta_log" not in file.parts]) == 1
+
+
+def test_a_table_that_is_older_than_its_declaration_is_clustered_as_declared(spark, lake):
+    path = lake.data.table(VITAL_SIGN_MINUTE)
+    spark.sql(f"ALTER TABLE delta.`{path}` CLUSTER BY (minute)")
+
+    maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT)
+
+    (found,) = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("clusteringColumns").collect()
+    assert found[0] == ["patient_id", "minute"]
