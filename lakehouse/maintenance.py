@@ -24,7 +24,7 @@ CONF = {
     "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
     "spark.hadoop.parquet.block.size": str(4 * 1024 * 1024),
     # What has been clustered together to this size is left alone. Delta's 100 GB would write all of it anew each night.
-    "spark.databricks.delta.clustering.minCubeSize": str(1024 * 1024 * 1024),
+    "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(1024 * 1024 * 1024),
 }
 """What a session has to be told for :func:`maintain`."""
 
