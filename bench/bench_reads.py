@@ -2,7 +2,7 @@
 
     python -m bench reads [--patients 1000] [--days 29] [--tail 1440] [--requests 100] [--data-dir DIR]
 
-It makes the tables in a temporary folder (259 million minutes by default, 3 GB), or once in ``--data-dir``, where it
+It makes the tables in a temporary folder (259 million minutes by default, 2 GB), or once in ``--data-dir``, where it
 finds them again. A broker and ``ward gateway`` run as processes of their own, and one client asks one request after
 the other. The peer opens the table for each request and asks DuckDB over deltalake's dataset, in this process.
 """
