@@ -42,7 +42,7 @@ def listed(
     """
     wanted = {one for state in states for one in (OPEN if state == IS_OPEN else (state,))}
     matching = {"states": sorted(wanted), "unit": unit, "patient": patient, "priorities": sorted(priorities)}
-    with reader.connect(data, (ALERT,)) as database:
+    with reader.connect(data, (ALERT,), bounds={}) as database:
         found = database.sql(_LIST, params={**matching, "limit": limit, "offset": offset}).fetchall()
         if not found:
             ((total,),) = database.sql(_COUNT, params=matching).fetchall()
@@ -54,7 +54,7 @@ def listed(
 
 def alert(data: DataDir, alert_id: str) -> dict[str, Any] | None:
     """One alert with its transitions, or None. Raises TableMissingError."""
-    with reader.connect(data, (ALERT, ALERT_EVENT)) as database:
+    with reader.connect(data, (ALERT, ALERT_EVENT), bounds={"alert_id": (alert_id, alert_id)}) as database:
         found = database.sql(_THESE, params={"ids": [alert_id]}).to_arrow_table().to_pylist()
         if not found:
             return None

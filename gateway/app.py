@@ -8,12 +8,14 @@ from datetime import datetime
 from socket import socket
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from gateway import (
     alert_routes,
+    description,
     fhir_routes,
     ingest,
     live,
@@ -108,6 +110,7 @@ def create_app(
     stream_routes.add(app, hub)
     app.state.hub, app.state.end_streams = hub, hub.close
     _add_operations(app, data)
+    description.install(app)
     return app
 
 
@@ -176,7 +179,7 @@ def _add_operations(app: FastAPI, data: DataDir) -> None:
         body = ready.readiness(data, services(request))
         return Json(body, 200 if body["ready"] else 503)
 
-    @app.get("/metrics", tags=["Operations"])
+    @app.get("/metrics", tags=["Operations"], response_class=PlainTextResponse)
     def metrics(request: Request) -> Response:
         """Counters and gauges in the text format of Prometheus."""
         return Response(generate_latest(services(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -46,7 +46,8 @@ def known(data: DataDir, cache: LatestVitals, unit: str | None, since: datetime)
     The place is where a monitor last said, else that of the newest alert. Raises TableMissingError.
     """
     params = {"since": since.astimezone(UTC), "open": sorted(OPEN)}
-    stored = {row["patient_id"]: row for row in reader.query(data, _KNOWN, params).to_pylist()}
+    rows = reader.query(data, _KNOWN, params, {"minute": (params["since"], None)}).to_pylist()
+    stored = {row["patient_id"]: row for row in rows}
     live = {patient.patient_id: patient for patient in cache.patients()}
     everybody = (_described(name, stored.get(name), live.get(name)) for name in sorted(stored.keys() | live.keys()))
     return [patient for patient in everybody if unit in (None, patient["location"]["unit"])]
@@ -70,5 +71,7 @@ def _described(name: str, stored: Mapping[str, Any] | None, live: Patient | None
 
 def encounters(data: DataDir, patient_id: str) -> list[dict[str, Any]]:
     """The newest version of each stay, the latest first; without those entered in error. Raises TableMissingError."""
-    found: list[dict[str, Any]] = reader.query(data, _ENCOUNTERS, {"patient_id": patient_id}).to_pylist()
+    found: list[dict[str, Any]] = reader.query(
+        data, _ENCOUNTERS, {"patient_id": patient_id}, {"patient_id": (patient_id, patient_id)}
+    ).to_pylist()
     return found

@@ -33,8 +33,10 @@ ORDER BY patient_id
 
 def series(data: DataDir, patient_id: str, score: Score, start: datetime, stop: datetime) -> list[dict[str, Any]]:
     """Each change of a score within a span, and before them what stood at its start. Raises TableMissingError."""
-    params = {"patient_id": patient_id, "score": score.value, "stop": stop.astimezone(UTC)}
-    rows = reader.query(data, _SERIES, {**params, "since": start.astimezone(UTC) - _STANDS}).to_pylist()
+    params: dict[str, Any] = {"patient_id": patient_id, "score": score.value, "stop": stop.astimezone(UTC)}
+    since = start.astimezone(UTC) - _STANDS
+    bounds = {"patient_id": (patient_id, patient_id), "observed_at": (since, params["stop"])}
+    rows = reader.query(data, _SERIES, {**params, "since": since}, bounds).to_pylist()
     before = [row for row in rows if row["observed_at"] < start]
     return [_described(row, score) for row in (*before[-1:], *rows[len(before) :])]
 
@@ -45,8 +47,9 @@ def current(data: DataDir, score: Score, now: datetime, patient_id: str | None =
     A patient without a row for longer than one takes to be restated has none: nothing is heard any more.
     """
     at = now.astimezone(UTC)
-    params = {"score": score.value, "since": at - _STANDS, "now": at, "patient_id": patient_id}
-    rows = reader.query(data, _CURRENT, params).to_pylist()
+    params: dict[str, Any] = {"score": score.value, "since": at - _STANDS, "now": at, "patient_id": patient_id}
+    bounds = {"patient_id": (patient_id, patient_id), "observed_at": (params["since"], at)}
+    rows = reader.query(data, _CURRENT, params, bounds).to_pylist()
     return {row["patient_id"]: _described(row, score) for row in rows}
 
 

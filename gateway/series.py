@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 from lakehouse import reader
@@ -22,7 +23,7 @@ _STATISTICS = {
     " arg_min(first, minute) AS first, arg_max(last, minute) AS last",
 }
 _SERIES = """
-SELECT code, unit, {place}, {statistics}
+SELECT code, unit, strftime({place}, '%Y-%m-%dT%H:%M:%SZ') AS {resolution}, {statistics}
 FROM gold.vital_sign_minute
 WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop AND ($code IS NULL OR code = $code)
 {grouped}
@@ -46,18 +47,25 @@ def series(
     """
     by_hour = resolution == "hour"
     sql = _SERIES.format(
-        place="date_trunc('hour', minute) AS hour" if by_hour else "minute",
+        place="date_trunc('hour', minute)" if by_hour else "minute",
         statistics=_STATISTICS[resolution],
-        grouped="GROUP BY code, unit, hour" if by_hour else "",
+        grouped="GROUP BY code, unit, date_trunc('hour', minute)" if by_hour else "",
         resolution=resolution,
     )
-    params = {"patient_id": patient_id, "code": code, "start": start.astimezone(UTC), "stop": stop.astimezone(UTC)}
-    rows = reader.query(data, sql, params).to_pylist()
+    params: dict[str, Any] = {
+        "patient_id": patient_id,
+        "code": code,
+        "start": start.astimezone(UTC),
+        "stop": stop.astimezone(UTC),
+    }
+    bounds = {"patient_id": (patient_id, patient_id), "minute": (params["start"], params["stop"])}
+    found = reader.query(data, sql, params, bounds)
+    # By columns: Arrow takes five times as long to make an object of each row.
+    signals, units, *columns = (column.to_pylist() for column in found.columns)
+    names = found.column_names[2:]
+    points = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+    rows = zip(signals, units, points, strict=True)
     return [
-        {
-            "code": signal,
-            "unit": unit,
-            "points": [{k: v for k, v in row.items() if k not in ("code", "unit")} for row in points],
-        }
-        for (signal, unit), points in groupby(rows, key=lambda row: (row["code"], row["unit"]))
+        {"code": signal, "unit": unit, "points": [point for _, _, point in group]}
+        for (signal, unit), group in groupby(rows, key=itemgetter(0, 1))
     ]

@@ -18,6 +18,16 @@ KEPT = timedelta(days=30)
 """How long files stay that only older versions need. It outlasts a stream that stands still over holidays, and is how
 far back a table can be read as of a time."""
 
+CONF = {
+    # A reader of one patient opens a few files, and in them a few groups of rows: half a million, some 4 MB.
+    "spark.databricks.delta.optimize.maxFileSize": str(128 * 1024 * 1024),
+    "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
+    "spark.hadoop.parquet.block.size": str(4 * 1024 * 1024),
+    # What has been clustered together to this size is left alone. Delta's 100 GB would write all of it anew each night.
+    "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(1024 * 1024 * 1024),
+}
+"""What a session has to be told for :func:`maintain`."""
+
 _RETENTION = "delta.deletedFileRetentionDuration"
 
 
@@ -37,6 +47,7 @@ def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kep
     """Delete rows beyond the table's retention, join and cluster its files, and vacuum what is older than ``kept``."""
     files_before, _ = _size(spark, path)
     expired = _expire(spark, table, path, now)
+    _cluster(spark, table, path)
     spark.sql(f"OPTIMIZE delta.`{path}`")
     _keep(spark, path, kept)
     there = _data_files(path)
@@ -62,6 +73,13 @@ def _expire(spark: "SparkSession", table: Table, path: Path, now: datetime) -> i
         return 0
     deleted = spark.sql(f"DELETE FROM delta.`{path}` WHERE {_beyond(table, now)}").first()  # noqa: S608 - a declared one
     return int(deleted["num_affected_rows"]) if deleted else 0
+
+
+def _cluster(spark: "SparkSession", table: Table, path: Path) -> None:
+    """Have the table clustered as it is declared: it may be older than its declaration."""
+    present: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("clusteringColumns").first()
+    if table.cluster_by and tuple(present[0]) != table.cluster_by:
+        spark.sql(f"ALTER TABLE delta.`{path}` CLUSTER BY ({', '.join(table.cluster_by)})")
 
 
 def _keep(spark: "SparkSession", path: Path, kept: timedelta) -> None:

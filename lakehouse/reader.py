@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from lakehouse import files
 from lakehouse.datadir import DataDir
+from lakehouse.files import Bounds
 from lakehouse.table import Table
 from lakehouse.tables import TABLES
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     # A reader stands beside a stream on few cores: two threads answer a day's series and leave the others room.
@@ -150,10 +151,11 @@ def open(  # noqa: A001 - always read as reader.open
     return connection().from_arrow(opened.to_pyarrow_dataset())
 
 
-def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
-    """An in-memory DuckDB that sees no file. What does not fit into a gigabyte goes to ``spill``, where it is given.
+def connection(spill: Path | None = None, readable: Iterable[Path] = ()) -> "duckdb.DuckDBPyConnection":
+    """An in-memory DuckDB that sees no file but those below ``readable``.
 
-    There each connection makes a folder of its own when it needs one, and takes it away when it is closed.
+    What does not fit into a gigabyte goes to ``spill``, where it is given: there each connection makes a folder of its
+    own when it needs one, and takes it away when it is closed.
     """
     import duckdb
 
@@ -163,6 +165,8 @@ def connection(spill: Path | None = None) -> "duckdb.DuckDBPyConnection":
         roomy = {"temp_directory": str(spill / uuid4().hex), "memory_limit": "1GB"}
     opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
     opened.execute("SET TimeZone = 'UTC'")
+    opened.execute("SET allowed_directories = $folders", {"folders": [f"{folder}/" for folder in readable]})
+    opened.execute("SET enable_external_access = false")
     # It would draw one across what a command prints. In a notebook without ipywidgets it is off, and may not be set.
     if opened.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
         opened.execute("SET enable_progress_bar = false")
@@ -177,33 +181,54 @@ def tables_in(sql: str) -> tuple[Table, ...]:
 
 
 def connect(
-    data: DataDir, tables: Iterable[Table], versions: Mapping[Table, int] | None = None, spill: Path | None = None
+    data: DataDir,
+    tables: Iterable[Table],
+    versions: Mapping[Table, int] | None = None,
+    spill: Path | None = None,
+    bounds: Bounds | None = None,
 ) -> "duckdb.DuckDBPyConnection":
     """An in-memory DuckDB in which each table is a view named as it is declared, ``silver.observation``.
 
     Each is as it is now, or as it was at its version in ``versions``. A view reads nothing until it is queried; columns
     and conditions are pushed down to the files, so that those whose statistics rule them out stay closed. Instants are
     UTC. ``spill`` is as for :func:`connection`.
+
+    With ``bounds`` a view may lack rows outside of them: files of the newest version are chosen by these alone, and
+    DuckDB reads them itself, some twenty times as fast as through Arrow where few rows of a file are wanted. The query
+    still has to say the condition.
     """
     # Opened before there is a connection: a table that is missing must not leave one behind.
-    opened = [(table, open_table(data, table, (versions or {}).get(table)).to_pyarrow_dataset()) for table in tables]
-    database = connection(spill)
+    opened = [(table, _source(data, table, (versions or {}).get(table), bounds)) for table in tables]
+    database = connection(spill, [source.folder for _, (source, _) in opened if isinstance(source, files.Files)])
     try:
-        for table, dataset in opened:
+        for table, (source, read) in opened:
             arrow_name = f"{table.layer}__{table.name}"
-            database.register(arrow_name, dataset)
+            database.register(arrow_name, source.empty if isinstance(source, files.Files) else source)
             database.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
-            database.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"')
+            database.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"{read}')
     except BaseException:
         database.close()
         raise
     return database
 
 
-def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None) -> "pa.Table":
+def _source(data: DataDir, table: Table, version: int | None, bounds: Bounds | None) -> tuple[Any, str]:
+    """What DuckDB registers as a table, and what a view reads beside it."""
+    if bounds is not None and version is None:
+        found = files.newest(data.table(table), lambda: open_table(data, table))
+        if found is not None:
+            # The names of columns and their types are those of the table: a file may be older than a column.
+            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in found.within(bounds))
+            parquet = f" UNION ALL BY NAME FROM read_parquet([{listed}], union_by_name = true)"
+            return found, parquet if listed else ""
+    return open_table(data, table, version).to_pyarrow_dataset(), ""
+
+
+def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None, bounds: Bounds | None = None) -> "pa.Table":
     """The answer to one SELECT over declared tables and marts (``FROM gold.alert_event``); ``$name`` takes a parameter.
 
-    Only the tables that it names are opened, each at its newest version. Raises TableMissingError.
+    Only the tables that it names are opened, each at its newest version. ``bounds`` are as for :func:`connect`. Raises
+    TableMissingError.
     """
-    with connect(data, tables_in(sql)) as database:
+    with connect(data, tables_in(sql), bounds=bounds) as database:
         return database.sql(sql, params=dict(params or {})).to_arrow_table()

@@ -27,6 +27,8 @@ CONF = {
     # The flows of one application have some five hundred generated classes. With Spark's hundred, each batch compiles
     # all of them again, in Janino and then in Java, which costs as much as the batch itself.
     "spark.sql.codegen.cache.maxEntries": "4000",
+    # Spark's own kind of instants has no statistics in Parquet: readers would go through every group of rows.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Every broadcast of a small table, sort and hash table takes at least a page. Spark would choose 16 to 64 MB for
     # one, and a batch with dozens of joins then fills a heap of gigabytes with zeros.
     "spark.buffer.pageSize": "1m",

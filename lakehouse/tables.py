@@ -278,7 +278,7 @@ VITAL_SIGN_MINUTE = Table(
         Column("last", "DOUBLE", "latest value", nullable=False),
     ),
     key=("patient_id", "code", "minute"),
-    cluster_by=("minute",),
+    cluster_by=("patient_id", "minute"),
     constraints=(
         Constraint("empty_minute", "$count > 0", "a minute without values has no row"),
         Constraint("unordered_statistics", "$min <= $mean AND $mean <= $max", "min <= mean <= max"),

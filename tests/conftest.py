@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
@@ -19,6 +20,10 @@ sys.modules["__main__"].__dict__.setdefault("__file__", pytest.__file__)
 # Most Java machines of the tests live for less than a minute, in which the second compiler costs more than it saves.
 # With the first alone Java has room for 48 MB of code, which a session fills within minutes: then it compiles no more.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m")
+# A test that hypothesis feeds makes a hundred inputs; a night may be spent on more.
+if examples := os.environ.get("WARD_FUZZ_EXAMPLES"):
+    settings.register_profile("fuzz", max_examples=int(examples), deadline=None)
+    settings.load_profile("fuzz")
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from lakehouse import delta
 from lakehouse.delta import Write
-from lakehouse.maintenance import KEPT, maintain, tried
-from lakehouse.tables import DEVICE_MESSAGE
+from lakehouse.maintenance import CONF, KEPT, maintain, tried
+from lakehouse.tables import DEVICE_MESSAGE, VITAL_SIGN_MINUTE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -42,3 +42,27 @@ def test_old_rows_go_files_are_joined_and_what_no_kept_version_needs_is_taken_aw
     assert done.vacuumed_files >= 3
     assert offsets(spark, bronze) == [1, 2]
     assert len([file for file in bronze.rglob("*.parquet") if "_delta_log" not in file.parts]) == 1
+
+
+def test_a_table_that_is_older_than_its_declaration_is_clustered_as_declared(spark, lake):
+    path = lake.data.table(VITAL_SIGN_MINUTE)
+    spark.sql(f"ALTER TABLE delta.`{path}` CLUSTER BY (minute)")
+
+    maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT)
+
+    (found,) = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("clusteringColumns").collect()
+    assert found[0] == ["patient_id", "minute"]
+
+
+def test_what_has_been_clustered_to_its_size_is_left_alone(spark, lake):
+    path = lake.data.table(VITAL_SIGN_MINUTE)
+    (size,) = (name for name in CONF if "CubeSize" in name)
+    spark.conf.set(size, "1")
+    try:
+        for day in (1, 2):
+            minute = f"TIMESTAMP '2026-03-0{day} 12:00:00'"
+            spark.sql(f"INSERT INTO delta.`{path}` SELECT 'a/1', '8867-4', {minute}, '/min', 1L, 1D, 1D, 1D, 1D, 1D")
+            done = maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT)
+    finally:
+        spark.conf.unset(size)
+    assert done.files == 2

@@ -1,3 +1,5 @@
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -338,3 +340,9 @@ def status(content: dict[str, Any]) -> int | None:
     except FhirError as error:
         return error.status
     return None
+
+
+@given(st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode))
+def test_any_bytes_are_a_resource_or_a_refusal(body: bytes) -> None:
+    with suppress(FhirError):
+        assert fhir.take(fhir.read(body), "Observation", Site(), NOON).record.value

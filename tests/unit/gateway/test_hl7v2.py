@@ -384,3 +384,8 @@ def test_real_messages_are_taken(shared_data: Path) -> None:
         "sample_unix": [2, 1],
         "sample_win": [2, 1],
     }
+
+
+@given(st.sampled_from(["", HEAD + "\r", "\r".join((HEAD, PATIENT, ORDER)) + "\rOBX|1|NM|"]), st.binary(max_size=200))
+def test_any_bytes_are_messages_or_a_refusal(start: str, rest: bytes) -> None:
+    assert code(start.encode() + rest) in ("AA", "AE", "AR")

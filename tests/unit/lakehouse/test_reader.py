@@ -1,4 +1,5 @@
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -84,6 +85,59 @@ def test_a_condition_closes_the_files_that_statistics_rule_out(tmp_path: Path) -
     )
 
     assert answer.to_pylist() == [{"offset": 2}]
+
+
+def test_bounds_close_the_files_outside_of_them_and_sql_says_which_rows(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    for day in range(3):
+        write(data, dead_letters((day, NOON + timedelta(days=day), "not_json"), (9, NOON + timedelta(days=9), "late")))
+    for path in list(data.table(DEAD_LETTER).glob("*.parquet")):
+        path.write_bytes(b"not parquet: opening this file fails")
+    write(data, dead_letters((11, NOON, "tombstone"), (12, NOON + timedelta(hours=1), "tombstone")))
+
+    answer = query(
+        data,
+        'SELECT "offset", received_at FROM silver.dead_letter WHERE received_at > $since',
+        {"since": NOON},
+        {"offset": (10, None), "received_at": (NOON, NOON + timedelta(days=20)), "no_such_column": (1, 2)},
+    )
+
+    assert answer.to_pylist() == [{"offset": 12, "received_at": NOON + timedelta(hours=1)}]
+
+
+def test_within_bounds_a_column_that_is_younger_than_a_file_is_null_there(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    rows = dead_letters((0, NOON, "not_json"))
+    write(data, rows.drop(["detail"]))
+    for number in (1, 2):
+        later = rows.set_column(2, "offset", pa.array([number], pa.int64()))
+        deltalake.write_deltalake(data.table(DEAD_LETTER), later, mode="append", schema_mode="merge")
+    asked = 'SELECT "offset", detail FROM silver.dead_letter ORDER BY 1'
+
+    assert query(data, asked, bounds={"offset": (0, 1)}).to_pylist() == [
+        {"offset": 0, "detail": None},
+        {"offset": 1, "detail": None},
+    ]
+    assert query(data, asked, bounds={"offset": (0, 0)}).to_pylist() == [{"offset": 0, "detail": None}]
+    assert query(data, asked, bounds={"offset": (7, 7)}).to_pylist() == []
+
+
+def test_bounds_are_held_against_the_newest_version_even_of_a_table_that_was_made_anew(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    asked = 'SELECT "offset" FROM silver.dead_letter ORDER BY 1'
+    seen = []
+    for number in (1, 2):
+        write(data, dead_letters((number, NOON, "not_json")))
+        seen.append(query(data, asked, bounds={}).to_pylist())
+    shutil.rmtree(data.table(DEAD_LETTER))
+    for number in (3, 4):
+        write(data, dead_letters((number, NOON, "not_json")))
+    seen.append(query(data, asked, bounds={}).to_pylist())
+    shutil.rmtree(data.table(DEAD_LETTER))
+
+    assert [[row["offset"] for row in rows] for rows in seen] == [[1], [1, 2], [3, 4]]
+    with pytest.raises(TableMissingError):
+        query(data, asked, bounds={})
 
 
 def test_a_table_that_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path) -> None:
