@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
-from gateway.metrics import Metrics
+from gateway.metrics import Counts, Metrics
 from gateway.spool import Spool, SpoolFullError
 
 log = logging.getLogger(__name__)
@@ -18,10 +18,19 @@ _PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for th
 
 
 class Outbox:
-    """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop."""
+    """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop.
 
-    def __init__(self, sender: Sender, spool: Spool | None, metrics: Metrics) -> None:
-        self._sender, self._spool, self._metrics = sender, spool, metrics
+    While ``in_touch`` says no, a broker is not waited for before records go to the spool.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        spool: Spool | None,
+        metrics: Metrics | Counts,
+        in_touch: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._sender, self._spool, self._metrics, self._in_touch = sender, spool, metrics, in_touch
         self._filled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -51,7 +60,7 @@ class Outbox:
         began = time.perf_counter()
         spool = self._spool
         try:
-            if spool is not None and not spool.empty:
+            if spool is not None and not (spool.empty and self._in_touch()):
                 receipts = await self._put(spool, records)
             else:
                 receipts = await self._sent(records)
