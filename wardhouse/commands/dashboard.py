@@ -33,6 +33,7 @@ def dashboard(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component, read_state
     from wardhouse.errors import failures
+    from wardhouse.oidc import streamlit_secrets
 
     settings, where = Settings(), data_dir(data)
     with failures(server.PortTakenError):
@@ -46,6 +47,8 @@ def dashboard(
                 running.ready()
                 typer.echo(f"dashboard: {address}")
 
-            entrance = server.Entrance("link" if links_only else "open", key_file=gateway_key)
+            secrets = streamlit_secrets(settings, where, address)
+            entry = "link" if links_only else "login" if secrets else "open"
+            entrance = server.Entrance(entry, secrets, gateway_key)
             with sending(where, bootstrap_servers(settings, where), settings.topic(AUDIT)):
                 server.run(where, live, chosen, ready, entrance)

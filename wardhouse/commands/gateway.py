@@ -107,6 +107,7 @@ def gateway(
 
     from gateway import app, keys, server
     from gateway.guard import Access
+    from gateway.oidc import Tokens
     from gateway.rate import Rate
     from gateway.site import Site
     from gateway.spool import Spool, SpoolError
@@ -115,6 +116,7 @@ def gateway(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import failures
+    from wardhouse.oidc import provider
 
     settings = Settings()
     where = data_dir(data)
@@ -123,8 +125,11 @@ def gateway(
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    access = Access(keys.Keys(keys.file_of(where), clock), required=require_key, rate=Rate(rate, 2 * rate))
     with failures(server.ListenError, SpoolError, KeyFileError, keys.KeysUnreadableError):
+        known = provider(settings)
+        access = Access(
+            keys.Keys(keys.file_of(where), clock), Tokens(known) if known else None, require_key, Rate(rate, 2 * rate)
+        )
         if pseudonym_key is not None:
             check_key_place(pseudonym_key, where, where.root)
         pseudonyms = None if pseudonym_key is None else read_key(pseudonym_key)
