@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import orjson
@@ -18,12 +18,14 @@ from gateway.guard import Access
 from gateway.keys import Keys
 from gateway.rate import Bucket, Limiter, Rate, take
 from gateway.scopes import RULES, Free, Rule, Scope, UndeclaredRouteError
+from lakehouse.audit import Outcome
 from lakehouse.datadir import DataDir
 from lakehouse.deidentify import Key, pseudonym
-from lakehouse.tables import ALERT, ALERT_EVENT, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
+from lakehouse.tables import ALERT, ALERT_EVENT, AUDIT_OUTCOMES, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append
 from tests.fixtures.marts import write_mart
 from tests.fixtures.trends import alert, minutes, stay
+from wardhouse.commands.keys import ScopeName
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NO_BROKER = "127.0.0.1:1"
@@ -299,3 +301,59 @@ def test_the_limiter_forgets_who_has_not_called_for_longest() -> None:
     for number in range(10_000):
         limiter.wait(str(number), rate)
     assert limiter.wait("first", rate) == 0
+
+
+def recorded(client: TestClient) -> list[tuple[Any, ...]]:
+    """What waits for the broker: who, what, how it ended, about whom."""
+    batch = client.app.state.services.trail._outbox._spool.oldest(500)  # type: ignore[attr-defined]
+    events = [orjson.loads(record.value) for record in batch.records]
+    names = ("actor_kind", "actor", "action", "outcome", "patient_id", "location_unit")
+    return [tuple(event.get(name) for name in names) for event in events]
+
+
+def test_each_read_order_and_refusal_is_one_record_without_values_and_secrets(
+    client: TestClient, key: Made, data: DataDir
+) -> None:
+    fill(client, data)
+    screen, other = key("screen", Scope.READ), key("other", Scope.READ, Scope.ALERT, units={"CCU"})
+    client.get(f"/api/patients/{PATIENT}/vitals/latest", headers=screen)
+    client.get("/api/patients?unit=ICU", headers=screen)
+    client.get("/api/alerts/a1", headers=screen)
+    client.get("/api/alerts/a1", headers=other)
+    client.get(f"/api/patients/{PATIENT}/scores", headers=other)
+    client.get("/api/patients/nobody/1/vitals/latest", headers=screen)
+    client.post("/api/iot", json={}, headers=screen)
+    client.get("/api/vitals/latest")
+    client.post("/api/silences", json={"by": "me", "reason": "r", "for": 60, "unit": "CCU"}, headers=other)
+    client.get("/metrics", headers=screen)
+
+    assert recorded(client) == [
+        ("key", "screen", "read latest vitals", "done", PATIENT, None),
+        ("key", "screen", "list patients", "done", None, "ICU"),
+        ("key", "screen", "read an alert", "done", PATIENT, None),
+        ("key", "other", "read an alert", "refused", PATIENT, None),
+        ("key", "other", "read scores", "refused", PATIENT, None),
+        ("key", "screen", "read latest vitals", "failed", "nobody/1", None),
+        ("key", "screen", "send device messages", "refused", None, None),
+        ("nobody", "nobody", "list latest vitals", "refused", None, None),
+        ("key", "other", "silence alerts", "failed", None, "CCU"),
+    ]
+    kept = b"".join(file.read_bytes() for file in (data.access / "audit-spool").glob("*.spool"))
+    assert b"ward_" not in kept
+
+
+def test_what_cannot_be_recorded_is_not_shown(
+    client: TestClient, data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client, data)
+    spool = client.app.state.services.trail._outbox._spool  # type: ignore[attr-defined]
+    monkeypatch.setattr(spool, "_limit", 0)
+    answer = client.get(f"/api/patients/{PATIENT}/vitals/latest")
+    assert answer.status_code == 503
+    assert PATIENT not in answer.text
+    assert "cannot be recorded" in answer.json()["detail"]
+
+
+def test_commands_and_tables_name_scopes_and_outcomes_as_they_are() -> None:
+    assert [one.value for one in ScopeName] == [one.value for one in Scope]
+    assert get_args(Outcome) == AUDIT_OUTCOMES
