@@ -41,7 +41,7 @@ from gateway.services import Services, services
 from gateway.sight import Places
 from gateway.site import Site
 from gateway.spool import Spool
-from gateway.trail import SEND_WITHIN_S, SPOOL_BYTES, Trail
+from gateway.trail import SPOOL_BYTES, Trail
 from lakehouse import message
 from lakehouse.datadir import DataDir
 from lakehouse.deidentify import Key
@@ -91,8 +91,8 @@ def create_app(
         evaluations = names.get(ALERT_EVALUATIONS.name, ALERT_EVALUATIONS.name)
         feed = live.Feed(cache, bootstrap_servers, evaluations, clock)
         notes = Spool(data.access / "audit-spool", SPOOL_BYTES)
-        witness = ingest.Sender(bootstrap_servers, names, min(SEND_WITHIN_S, answer_within_s))
-        record = Outbox(witness, notes, metrics.audit, lambda: feed.in_touch)
+        witness = ingest.Sender(bootstrap_servers, names, answer_within_s)
+        record = Outbox(witness, notes, metrics.audit, disk_first=True)
         app.state.services = Services(outbox, sender, cache, feed, metrics, Trail(record), Places(data, cache))
         feed.start()
         outbox.start()

@@ -241,7 +241,7 @@ class _Watch:
             # An order holds by now, whatever is said of it; what was read can still be kept back.
             if self._here.rule.needs in (Permission.READ, Permission.RESEARCH) and status < 400:
                 self._ended = True
-                detail = "what cannot be recorded is not shown: neither the broker nor the disk takes the record"
+                detail = "what cannot be recorded is not shown: the disk takes no record"
                 refusal = Problem(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
                 await refusal.response()(self._scope, _nothing, self._send)
                 return

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
@@ -20,7 +20,8 @@ _PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for th
 class Outbox:
     """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop.
 
-    While ``in_touch`` says no, a broker is not waited for before records go to the spool.
+    With ``disk_first`` every record goes to the spool, and from there to the broker with whatever waits beside it: for
+    what is read by nobody at once, and must not make its sender wait for the broker.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class Outbox:
         sender: Sender,
         spool: Spool | None,
         metrics: Metrics | Counts,
-        in_touch: Callable[[], bool] = lambda: True,
+        *,
+        disk_first: bool = False,
     ) -> None:
-        self._sender, self._spool, self._metrics, self._in_touch = sender, spool, metrics, in_touch
+        self._sender, self._spool, self._metrics, self._disk_first = sender, spool, metrics, disk_first
         self._filled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,7 +62,7 @@ class Outbox:
         began = time.perf_counter()
         spool = self._spool
         try:
-            if spool is not None and not (spool.empty and self._in_touch()):
+            if spool is not None and (self._disk_first or not spool.empty):
                 receipts = await self._put(spool, records)
             else:
                 receipts = await self._sent(records)

@@ -12,12 +12,9 @@ log = logging.getLogger(__name__)
 SPOOL_BYTES = 256 * 1024 * 1024
 """Some 700,000 records: a ward's reads of days, while the broker is away."""
 
-SEND_WITHIN_S = 2.0
-"""How long a request waits for the broker before its record goes to the disk instead."""
-
 
 class UnrecordedError(RuntimeError):
-    """A record is neither on the broker nor on the disk."""
+    """A record is not on the disk."""
 
 
 class Trail:
@@ -27,7 +24,7 @@ class Trail:
         self._outbox = outbox
 
     async def keep(self, event: Event) -> None:
-        """Have a record on the broker, or on the disk while the broker is away. Raises UnrecordedError."""
+        """Have a record on the disk, from where it goes to the broker. Raises UnrecordedError."""
         record = Record(event.event_id, event.event_id.encode(), encode(event), AUDIT.name)
         try:
             await self._outbox.take([record])
