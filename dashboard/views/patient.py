@@ -41,6 +41,7 @@ def page(
 
 def _choose(data: DataDir, now: datetime, only: str | None) -> str | None:
     if only is not None:
+        st.subheader(only)
         st.segmented_control("Span", list(SPANS), default="6 hours", key="span")
         return only
     known = queries.patients(data, now)["patient_id"].to_list()

@@ -347,6 +347,7 @@ def test_a_link_opens_the_page_of_its_patient_alone_until_it_is_over(data: DataD
 
     assert [title.value for title in opened.title] == ["Patient"]
     assert [box.value for box in opened.selectbox] == []
+    assert opened.subheader[0].value == "a/1"
     assert [[title.value for title in page.title] for page in (over, broken, without)] == [[], [], []]
     assert [page.markdown[0].value for page in (over, broken, without)] == [
         "#### This link opens nothing",
