@@ -5,7 +5,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dashboard.palette import ACCENT_ON_DARK, LINE
 from lakehouse.datadir import DataDir
@@ -29,16 +31,29 @@ class PortTakenError(OSError):
     """Another process listens on the port; the text says what to do."""
 
 
-def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None]) -> None:
+@dataclass(frozen=True)
+class Entrance:
+    """Who may come in, as dashboard.access has it; secrets of signing in; the file of the key for the gateway."""
+
+    entry: str = "open"
+    secrets: Path | None = None
+    key_file: Path | None = None
+
+
+def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None], entrance: Entrance) -> None:
     """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
     from streamlit.web import bootstrap
 
     _check_free(port)
-    options = {**_OPTIONS, "server_port": port}
+    options: dict[str, Any] = {**_OPTIONS, "server_port": port}
+    if entrance.secrets is not None:
+        options["secrets_files"] = [str(entrance.secrets)]
     bootstrap.load_config_options(options)
     threading.Thread(target=_tell, args=(port, on_ready), name="dashboard-ready", daemon=True).start()
+    # Of the key its file's name alone: arguments can be seen by everybody on the machine.
+    arguments = [str(data.root), gateway, entrance.entry, *([str(entrance.key_file)] if entrance.key_file else [])]
     script = Path(__file__).with_name("app.py")
-    bootstrap.run(str(script), False, [str(data.root), gateway], options)
+    bootstrap.run(str(script), False, arguments, options)
 
 
 def free_port() -> int:

@@ -41,6 +41,7 @@ _INSTANT = {
     "gold.alert_event": "emitted_at",
     "gold.alert_notification": "emitted_at",
     "gold.alert_delivery": "emitted_at",
+    "gold.audit_event": "emitted_at",
 }
 """The column that says how recent a row is; a table without one is always checked whole."""
 

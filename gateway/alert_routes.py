@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response
@@ -12,6 +13,7 @@ from alerting.lifecycle import State
 from gateway import alerts
 from gateway.answer import NO_TABLE, Json, Limit, Offset, page
 from gateway.body import read_body
+from gateway.guard import Visit, unseen, visit
 from gateway.ingest import BrokerUnavailableError, Receipt, Record
 from gateway.live import instant
 from gateway.orders import Orders, unavailable
@@ -80,6 +82,7 @@ def add(app: FastAPI, data: DataDir, orders: Orders) -> None:
 def _add_reading(app: FastAPI, data: DataDir, orders: Orders) -> None:
     @app.get("/api/alerts", tags=["Ways out"], responses={503: NO_TABLE})
     def list_alerts(
+        request: Request,
         state: Annotated[
             list[_AnyState] | None, Query(description="Any of these; open: each that is not over.")
         ] = None,
@@ -98,23 +101,29 @@ def _add_reading(app: FastAPI, data: DataDir, orders: Orders) -> None:
             priorities=priority or (),
             limit=limit,
             offset=offset,
+            among=visit(request).among(),
         )
         return page("alerts", found, total, limit, offset)
 
     @app.get(
         "/api/alerts/{alert_id}", tags=["Ways out"], responses={404: {"description": "No such alert"}, 503: NO_TABLE}
     )
-    def one_alert(alert_id: str) -> Response:
+    def one_alert(request: Request, alert_id: str) -> Response:
         """One alert as it stands, and its transitions in their order."""
         found = alerts.alert(data, alert_id)
         if found is None:
             raise Problem(404, f"gold.alert has no alert {alert_id}; one that has just opened is there within 90 s")
+        here = visit(request)
+        here.patient_id = found["patient_id"]
+        if not here.sees(found["patient_id"]):
+            raise unseen()
         return Json(found)
 
     @app.get("/api/silences", tags=["Ways out"], responses={503: _ORDER[503]})
-    def silences_in_force() -> Response:
+    def silences_in_force(request: Request) -> Response:
         """The silences in force: what they mute, until when, who made them and why."""
-        return Json({"silences": [_described(one) for one in orders.silences()]})
+        here = visit(request)
+        return Json({"silences": [_described(one) for one in orders.silences() if _concerns(here, one)]})
 
 
 def _add_acknowledge(app: FastAPI, orders: Orders) -> None:
@@ -132,7 +141,9 @@ def _add_acknowledge(app: FastAPI, orders: Orders) -> None:
     async def acknowledge(request: Request, alert_id: str) -> Response:
         """Somebody is taking care of it: it is not escalated further. Taken by the router within a second."""
         order = await _read(request, AcknowledgeOrder)
-        record = await asyncio.to_thread(orders.acknowledge, alert_id, order.by, order.note)
+        here = visit(request)
+        record = await asyncio.to_thread(orders.acknowledge, alert_id, here.by(order.by), order.note, here.sees)
+        here.patient_id = record.key.decode()
         receipt = await _send(request, record)
         return _taken(receipt, alert_id=alert_id)
 
@@ -142,9 +153,12 @@ def _add_silences(app: FastAPI, orders: Orders) -> None:
     async def silence(request: Request) -> Response:
         """Tell nobody of some alerts for a time; they are recorded as ever."""
         order = await _read(request, SilenceOrder)
+        here = visit(request)
+        here.patient_id, here.unit = order.patient, order.unit
+        await asyncio.to_thread(_check_reach, here, order)
         made, record = await asyncio.to_thread(
             orders.silence,
-            order.by,
+            here.by(order.by),
             order.reason,
             order.ends(datetime.now(UTC)),
             order.patient,
@@ -168,9 +182,35 @@ def _add_silences(app: FastAPI, orders: Orders) -> None:
         reason: Annotated[_Text | None, Query(description="Why before its time.")] = None,
     ) -> Response:
         """End a silence before its time: what it muted is told again."""
-        record = await asyncio.to_thread(orders.unsilence, silence_id, by, reason)
+        here = visit(request)
+        within = partial(_within, here)
+        record = await asyncio.to_thread(orders.unsilence, silence_id, here.by(by), reason, within)
         receipt = await _send(request, record)
         return _taken(receipt, silence_id=silence_id)
+
+
+def _reaches(here: Visit, patient: str | None, unit: str | None) -> bool:
+    """Whether a silence stays within the caller's units. One of a rule alone never does."""
+    if here.caller.units is None or unit in here.caller.units:
+        return True
+    return patient is not None and here.sees(patient)
+
+
+def _within(here: Visit, one: Silence) -> bool:
+    return _reaches(here, one.patient_id, one.location_unit)
+
+
+def _concerns(here: Visit, one: Silence) -> bool:
+    """Whether a silence is shown to the caller: one of a rule alone mutes every unit, the caller's among them."""
+    everywhere = one.patient_id is None and one.location_unit is None
+    return everywhere or _within(here, one)
+
+
+def _check_reach(here: Visit, order: SilenceOrder) -> None:
+    """Raise Problem for a silence that would reach beyond the caller's units."""
+    if not _reaches(here, order.patient, order.unit):
+        units = ", ".join(sorted(here.caller.units or ()))
+        raise Problem(403, f"a silence of this key must name a patient in its care units, or one of them: {units}")
 
 
 def _takes(body: type[BaseModel]) -> dict[str, Any]:

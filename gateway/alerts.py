@@ -16,6 +16,7 @@ _LIST = """
 SELECT alert_id, count(*) OVER () AS total
 FROM gold.alert
 WHERE ($patient IS NULL OR patient_id = $patient) AND ($unit IS NULL OR location_unit = $unit)
+    AND ($among IS NULL OR list_contains($among, patient_id))
     AND (len($states) = 0 OR list_contains($states, state))
     AND (len($priorities) = 0 OR list_contains($priorities, priority))
 ORDER BY changed_at DESC, alert_id
@@ -35,13 +36,21 @@ def listed(
     priorities: Collection[str],
     limit: int,
     offset: int,
+    among: Collection[str] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """A page of alerts, those that changed last first, and how many there are in all. Raises TableMissingError.
 
     No states or priorities are all of them; ``open`` among the states stands for those in which an alert is open.
+    ``among`` are the patients who may be told of; None: all.
     """
     wanted = {one for state in states for one in (OPEN if state == IS_OPEN else (state,))}
-    matching = {"states": sorted(wanted), "unit": unit, "patient": patient, "priorities": sorted(priorities)}
+    matching: dict[str, Any] = {
+        "states": sorted(wanted),
+        "unit": unit,
+        "patient": patient,
+        "priorities": sorted(priorities),
+    }
+    matching["among"] = None if among is None else sorted(among)
     with reader.connect(data, (ALERT,), bounds={}) as database:
         found = database.sql(_LIST, params={**matching, "limit": limit, "offset": offset}).fetchall()
         if not found:

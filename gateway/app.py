@@ -1,7 +1,8 @@
 """The gateway's HTTP interface: its parts put together, device messages in, and operations."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -18,26 +19,34 @@ from gateway import (
     description,
     fhir_routes,
     ingest,
+    keys,
     live,
     mllp,
     patient_routes,
     problem,
     ready,
     research_routes,
+    scopes,
     stream,
     stream_routes,
 )
 from gateway.answer import Json
 from gateway.body import read_body
+from gateway.guard import Access, Guard
+from gateway.keys import Keys
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.outbox import Outbox
 from gateway.problem import Problem
+from gateway.rate import Limiter
 from gateway.services import Services, services
+from gateway.sight import Places
 from gateway.site import Site
 from gateway.spool import Spool
+from gateway.trail import SPOOL_BYTES, Trail
 from lakehouse import message
 from lakehouse.datadir import DataDir
+from lakehouse.deidentify import Key
 from lakehouse.topics import ALERT_EVALUATIONS
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -53,6 +62,9 @@ def create_app(
     clock: Callable[[], datetime],
     topics: Mapping[str, str] | None = None,
     site: Site | None = None,
+    access: Access | None = None,
+    hosts: Sequence[str] = (),
+    pseudonyms: Key | None = None,
     spool: Spool | None = None,
     mllp_listener: socket | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
@@ -63,12 +75,15 @@ def create_app(
     """The application over one data dir and one broker. It starts whether or not the broker is there.
 
     ``topics`` are the site's names of topics by declared name; ``most_waiting`` events may wait for one listener of the
-    live stream, which hears something each ``heartbeat_s``. The spool and the listening socket for MLLP are closed
+    live stream, which hears something each ``heartbeat_s``. ``access`` says how callers are known: by the keys of the
+    data dir unless it is given. ``hosts`` are names beside the loopback's under which the gateway is called. By the key
+    ``pseudonyms`` cohort tables are de-identified for research. The spool and the listening socket for MLLP are closed
     with the application.
     """
     names, site = topics or {}, site or Site()
     cache = live.LatestVitals()
     metrics = Metrics(data, cache, spool)
+    guard = access or Access(Keys(keys.file_of(data), clock))
     hub = stream.Hub(stream.Source(bootstrap_servers, names, cache), most_waiting, heartbeat_s)
 
     @asynccontextmanager
@@ -77,9 +92,13 @@ def create_app(
         outbox = Outbox(sender, spool, metrics)
         evaluations = names.get(ALERT_EVALUATIONS.name, ALERT_EVALUATIONS.name)
         feed = live.Feed(cache, bootstrap_servers, evaluations, clock)
-        app.state.services = Services(outbox, sender, cache, feed, metrics)
+        notes = Spool(data.access / "audit-spool", SPOOL_BYTES)
+        witness = ingest.Sender(bootstrap_servers, names, answer_within_s)
+        record = Outbox(witness, notes, metrics.audit, disk_first=True)
+        app.state.services = Services(outbox, sender, cache, feed, metrics, Trail(record), Places(data, cache))
         feed.start()
         outbox.start()
+        record.start()
         try:
             async with mllp.serve(mllp_listener, mllp.Intake(outbox, site, clock, metrics)):
                 yield
@@ -87,7 +106,10 @@ def create_app(
             await asyncio.to_thread(hub.close)
             feed.stop()
             await outbox.stop()
+            await record.stop()
             sender.close()
+            witness.close()
+            notes.close()
             if spool is not None:
                 spool.close()
 
@@ -99,17 +121,19 @@ def create_app(
         lifespan=lifespan,
         default_response_class=Json,
     )
+    app.add_middleware(Guard, access=guard, limiter=Limiter(time.monotonic))
     # Without this a web page could reach the loopback address under a name of its own and read patients' data.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *hosts])
     problem.install(app)
     _add_ways_in(app, max_body_bytes)
     fhir_routes.add(app, lambda request: services(request).outbox, site, clock, max_body_bytes)
     patient_routes.add(app, data, clock)
-    research_routes.add(app, data, clock)
+    research_routes.add(app, data, clock, pseudonyms)
     alert_routes.add(app, data, Orders(bootstrap_servers, names, data))
-    stream_routes.add(app, hub)
+    stream_routes.add(app, hub, hosts)
     app.state.hub, app.state.end_streams = hub, hub.close
     _add_operations(app, data)
+    scopes.check(app.routes)
     description.install(app)
     return app
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse import reader
 from lakehouse.datadir import DataDir
+from lakehouse.deidentify import Key, deidentified, teach
+from lakehouse.privacy import PrivacyError, exportable, may_leave
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _LAYER = "mart."
@@ -21,11 +24,14 @@ class UnknownCohortError(LookupError):
     """There is no mart of this name."""
 
 
-def listed(data: DataDir) -> list[dict[str, Any]]:
-    """Each mart: its name, Delta version, rows and columns."""
-    return [
-        _described(data, name.removeprefix(_LAYER)) for name in reader.tables_there(data) if name.startswith(_LAYER)
-    ]
+class IdentifyingCohortError(PermissionError):
+    """A mart cannot be shown under pseudonyms; the text says why."""
+
+
+def listed(data: DataDir, *, leaving: bool = False) -> list[dict[str, Any]]:
+    """Each mart: its name, Delta version, rows and columns; only those that may leave, on request."""
+    names = [name for name in reader.tables_there(data) if name.startswith(_LAYER)]
+    return [_described(data, name.removeprefix(_LAYER)) for name in names if not leaving or may_leave(name)]
 
 
 def _described(data: DataDir, name: str) -> dict[str, Any]:
@@ -52,26 +58,68 @@ def version_of(data: DataDir, name: str, version: int | None) -> int:
     return found
 
 
-def page(data: DataDir, name: str, version: int, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+def page(
+    data: DataDir, name: str, version: int, limit: int, offset: int, key: Key | None = None
+) -> tuple[list[dict[str, Any]], int]:
     """Rows in the order of the columns, which begin with the key, and how many there are in all.
 
-    The same at every request for one version. What does not fit into a gigabyte is sorted on disk.
+    The same at every request for one version. What does not fit into a gigabyte is sorted on disk. With a key they are
+    de-identified: what is said of patients is as in `ward snapshot export`. Raises IdentifyingCohortError.
     """
     dataset = reader.open_table(data, _LAYER + name, version).to_pyarrow_dataset()
     with closing(reader.connection(data.spill)) as database:
-        rows = database.from_arrow(dataset).order("ALL").limit(limit, offset).to_arrow_table().to_pylist()
-    return rows, dataset.count_rows()
+        found = database.from_arrow(dataset)
+        if key is not None:
+            found = _deidentified(data, name, version, found, database, key)
+        rows = found.order("ALL").limit(limit, offset).to_arrow_table().to_pylist()
+        total = dataset.count_rows() if key is None else found.shape[0]
+    return rows, total
 
 
-def whole(data: DataDir, name: str, version: int, media_type: str) -> Iterator[bytes]:
+def _deidentified(
+    data: DataDir,
+    name: str,
+    version: int,
+    rows: "duckdb.DuckDBPyRelation",
+    database: "duckdb.DuckDBPyConnection",
+    key: Key,
+) -> "duckdb.DuckDBPyRelation":
+    try:
+        table = exportable(_LAYER + name, rows.columns)
+    except PrivacyError as error:
+        raise IdentifyingCohortError(str(error)) from error
+    teach(database, key)
+    return deidentified(rows, table, reader.committed_at(data, reader.table_named(_LAYER + name), version))
+
+
+def whole(data: DataDir, name: str, version: int, media_type: str, key: Key | None = None) -> Iterator[bytes]:
     """All rows as one file of a kind in WRITERS, in pieces; a few megabytes are held at a time, however many there are.
 
-    The rows are in no order.
+    The rows are in no order. With a key they are de-identified, as of :func:`page`. Raises IdentifyingCohortError.
     """
+    if key is not None:
+        return _whole_deidentified(data, name, version, media_type, key)
     dataset = reader.open_table(data, _LAYER + name, version).to_pyarrow_dataset()
     # Read-ahead is what would hold whole files of a large mart in memory.
     batches = dataset.scanner(batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1).to_batches()
     return _file(dataset.schema, batches, WRITERS[media_type])
+
+
+def _whole_deidentified(data: DataDir, name: str, version: int, media_type: str, key: Key) -> Iterator[bytes]:
+    dataset = reader.open_table(data, _LAYER + name, version).to_pyarrow_dataset()
+    database = reader.connection(data.spill)
+    try:
+        rows = _deidentified(data, name, version, database.from_arrow(dataset), database, key)
+        batches = rows.to_arrow_reader(_BATCH_ROWS)
+    except BaseException:
+        database.close()
+        raise
+
+    def pieces() -> Iterator[bytes]:
+        with closing(database):
+            yield from _file(batches.schema, batches, WRITERS[media_type])
+
+    return pieces()
 
 
 class _Sink:

@@ -1,6 +1,7 @@
 """What Prometheus reads: the gateway's own counters, and the last progress line of every flow on the data dir."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,14 @@ from lakehouse.datadir import DataDir
 
 # Up to the second in which an answer is no longer useful; an acknowledged post takes some ten milliseconds.
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What an outbox counts: records by outcome, and the seconds until they are safe."""
+
+    messages: Counter
+    acknowledged: Histogram
 
 
 class Metrics:
@@ -34,6 +43,23 @@ class Metrics:
             "From the request's last byte to the broker's acknowledgement",
             buckets=_SECONDS,
             registry=self.registry,
+        )
+        self.audit = Counts(
+            Counter(
+                "ward_gateway_audit_records",
+                "Audit records, by outcome: accepted (spooled ones too), unavailable (nothing was shown), spooled",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            Histogram(
+                "ward_gateway_audit_seconds",
+                "What an answer waits until its audit record is safe",
+                buckets=_SECONDS,
+                registry=self.registry,
+            ),
+        )
+        self.refused = Counter(
+            "ward_gateway_refused", "Requests that the guard refused, by status", ["status"], registry=self.registry
         )
         if spool is not None:
             size = Gauge("ward_gateway_spool_bytes", "Records that wait for the broker", registry=self.registry)

@@ -45,10 +45,15 @@ class Orders:
     names: Mapping[str, str]
     data: DataDir
 
-    def acknowledge(self, alert_id: str, by: str, note: str | None) -> Record:
-        """The record that acknowledges an alert which is open, by the router's state."""
+    def acknowledge(
+        self, alert_id: str, by: str, note: str | None, sees: Callable[[str], bool] = lambda _: True
+    ) -> Record:
+        """The record that acknowledges an alert which is open, by the router's state.
+
+        Of a patient whom ``sees`` denies there is no alert.
+        """
         patients, others = self._ask(lambda: readable(newest(self.bootstrap_servers, self._name(ALERT_STATE)).values()))
-        patient, alert = _named(patients, alert_id, others)
+        patient, alert = _named(patients, alert_id, others, sees)
         if (reason := why_not_acknowledged(alert)) is not None:
             # Pending and acknowledged are states that pass or say no to this alone; an ended alert is gone for good.
             status = 409 if alert.state in (State.ACKNOWLEDGED, State.PENDING) else 404
@@ -80,9 +85,11 @@ class Orders:
         made = Silence(fresh_id(), at, by, reason, ends, patient, rule, unit)
         return made, _record(made, made.command_id)
 
-    def unsilence(self, silence_id: str, by: str, reason: str | None) -> Record:
-        """The record that ends a silence which is in force."""
-        if silence_id not in {one.command_id for one in self.silences()}:
+    def unsilence(
+        self, silence_id: str, by: str, reason: str | None, concerns: Callable[[Silence], bool] = lambda _: True
+    ) -> Record:
+        """The record that ends a silence which is in force, and which ``concerns`` who ends it."""
+        if silence_id not in {one.command_id for one in self.silences() if concerns(one)}:
             raise Problem(404, f"no silence {silence_id} is in force: GET /api/silences shows those that are")
         # The key of the silence itself: the two stay in order.
         return _record(Unsilence(fresh_id(), now_ms(), by, silence_id, reason), silence_id)
@@ -122,10 +129,10 @@ def _record(command: Command, key: str) -> Record:
     return Record(command.command_id, key.encode(), encode(command), ALERT_COMMAND.name)
 
 
-def _named(patients: list[Patient], alert_id: str, others: int) -> tuple[Patient, Alert]:
+def _named(patients: list[Patient], alert_id: str, others: int, sees: Callable[[str], bool]) -> tuple[Patient, Alert]:
     for patient in patients:
         for alert in patient.alerts.values():
-            if alert.alert_id == alert_id:
+            if alert.alert_id == alert_id and sees(patient.patient_id):
                 return patient, alert
     unread = f"; {others} patients' states are of another version of ward" if others else ""
     raise Problem(

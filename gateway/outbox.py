@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
-from gateway.metrics import Metrics
+from gateway.metrics import Counts, Metrics
 from gateway.spool import Spool, SpoolFullError
 
 log = logging.getLogger(__name__)
@@ -18,10 +18,21 @@ _PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for th
 
 
 class Outbox:
-    """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop."""
+    """Takes records and answers when they are safe. :meth:`start` and :meth:`stop` belong to one event loop.
 
-    def __init__(self, sender: Sender, spool: Spool | None, metrics: Metrics) -> None:
-        self._sender, self._spool, self._metrics = sender, spool, metrics
+    With ``disk_first`` every record goes to the spool, and from there to the broker with whatever waits beside it: for
+    what is read by nobody at once, and must not make its sender wait for the broker.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        spool: Spool | None,
+        metrics: Metrics | Counts,
+        *,
+        disk_first: bool = False,
+    ) -> None:
+        self._sender, self._spool, self._metrics, self._disk_first = sender, spool, metrics, disk_first
         self._filled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -51,7 +62,7 @@ class Outbox:
         began = time.perf_counter()
         spool = self._spool
         try:
-            if spool is not None and not spool.empty:
+            if spool is not None and (self._disk_first or not spool.empty):
                 receipts = await self._put(spool, records)
             else:
                 receipts = await self._sent(records)

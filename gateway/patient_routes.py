@@ -1,5 +1,6 @@
 """Ways out about patients: who is known, latest vitals, history, stays and scores."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from pydantic import AwareDatetime
 
 from gateway import live, patients, scores, series
 from gateway.answer import DAY, NO_TABLE, From, Json, Limit, Offset, To, page, span
+from gateway.guard import visit
 from gateway.problem import Problem
 from gateway.services import services
 from lakehouse.datadir import DataDir
@@ -43,7 +45,7 @@ def _add_patients(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) ->
         since = since or now - DAY
         if not timedelta(0) < now - since <= patients.LONGEST:
             raise Problem(422, f"since must be before now, and at most {patients.LONGEST.days} days")
-        found = patients.known(data, services(request).cache, unit, since)
+        found = patients.known(data, services(request).cache, unit, since, visit(request).among())
         return page("patients", found[offset : offset + limit], len(found), limit, offset)
 
     @app.get("/api/patients/{patient_id:path}/encounters", tags=["Ways out"], responses=_TABLES)
@@ -64,7 +66,9 @@ def _add_vitals(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) -> N
     @app.get("/api/vitals/latest", tags=["Ways out"])
     async def latest_vitals(request: Request, unit: Annotated[str | None, _UNIT] = None) -> Response:
         """The latest vitals of every patient, or of those in one care unit."""
-        return Json({"patients": [live.describe(patient) for patient in services(request).cache.patients(unit)]})
+        among = await asyncio.to_thread(visit(request).among)
+        found = services(request).cache.patients(unit)
+        return Json({"patients": [live.describe(one) for one in found if among is None or one.patient_id in among]})
 
     @app.get("/api/patients/{patient_id:path}/vitals/series", tags=["Ways out"], responses=_TABLES)
     def vitals_over_time(
@@ -108,11 +112,12 @@ def _add_scores(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) -> N
         offset: Offset = 0,
     ) -> Response:
         """What a score stands at for each patient who is heard of, the worst first."""
+        among = visit(request).among()
         places = {patient.patient_id: patient.unit for patient in services(request).cache.patients()}
         found = [
             {"patient_id": name, "unit": places.get(name), **row}
             for name, row in scores.current(data, score, clock()).items()
-            if unit in (None, places.get(name))
+            if unit in (None, places.get(name)) and (among is None or name in among)
         ]
         found.sort(key=lambda row: (-row["total_max"], -row["total_min"], row["patient_id"]))
         return page("scores", found[offset : offset + limit], len(found), limit, offset, score=score)

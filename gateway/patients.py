@@ -1,6 +1,6 @@
 """Who is known, and the stays of one patient: the live cache, gold and silver."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,16 +40,21 @@ ORDER BY started_at DESC NULLS LAST, encounter_id
 """
 
 
-def known(data: DataDir, cache: LatestVitals, unit: str | None, since: datetime) -> list[dict[str, Any]]:
+def known(
+    data: DataDir, cache: LatestVitals, unit: str | None, since: datetime, among: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """Patients of whom a value was observed since, or with an open alert, by id: place, last value, open alerts.
 
-    The place is where a monitor last said, else that of the newest alert. Raises TableMissingError.
+    The place is where a monitor last said, else that of the newest alert. ``among`` are the patients who may be told
+    of; None: all. Raises TableMissingError.
     """
     params = {"since": since.astimezone(UTC), "open": sorted(OPEN)}
     rows = reader.query(data, _KNOWN, params, {"minute": (params["since"], None)}).to_pylist()
     stored = {row["patient_id"]: row for row in rows}
     live = {patient.patient_id: patient for patient in cache.patients()}
-    everybody = (_described(name, stored.get(name), live.get(name)) for name in sorted(stored.keys() | live.keys()))
+    names = stored.keys() | live.keys()
+    names = names if among is None else names & set(among)
+    everybody = (_described(name, stored.get(name), live.get(name)) for name in sorted(names))
     return [patient for patient in everybody if unit in (None, patient["location"]["unit"])]
 
 

@@ -74,7 +74,8 @@ def outcome(status: int, *issues: Issue, headers: Mapping[str, str] | None = Non
     return Response(orjson.dumps(fhir_error.outcome(issues)), status, dict(headers or {}), fhir_error.MEDIA_TYPE)
 
 
-def _response(request: Request, error: Problem) -> Response:
+def answer(request: Request, error: Problem) -> Response:
+    """A refusal as the request's address has it."""
     if not (request.url.path + "/").startswith("/fhir/"):
         return error.response()
     issue = Issue(_ISSUE_CODES.get(error.status, "processing"), error.detail)
@@ -83,7 +84,7 @@ def _response(request: Request, error: Problem) -> Response:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - registered for this class
-    return _response(request, error)
+    return answer(request, error)
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
@@ -96,10 +97,10 @@ async def _no_table(request: Request, error: Exception) -> Response:
     assert isinstance(error, TableMissingError)  # noqa: S101 - registered for this class
     # Its text names folders and commands, which are for who runs the gateway.
     detail = f"{error.table.full_name} has not been made yet"
-    return _response(request, Problem(503, detail, {"Retry-After": str(_TABLE_AFTER_S)}))
+    return answer(request, Problem(503, detail, {"Retry-After": str(_TABLE_AFTER_S)}))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _response(request, Problem(error.status_code, detail, error.headers))
+    return answer(request, Problem(error.status_code, detail, error.headers))

@@ -8,6 +8,8 @@ from gateway.ingest import Sender
 from gateway.live import Feed, LatestVitals
 from gateway.metrics import Metrics
 from gateway.outbox import Outbox
+from gateway.sight import Places
+from gateway.trail import Trail
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Services:
     cache: LatestVitals
     feed: Feed
     metrics: Metrics
+    trail: Trail
+    places: Places
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -72,14 +72,16 @@ def further(one: Positions, other: Positions) -> dict[Place, int]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a listener wants: of one patient, of one care unit, or all."""
+    """What a listener wants: of one patient, of one care unit, or all; and of which units it may hear, None: of all."""
 
     patient: str | None = None
     unit: str | None = None
+    units: frozenset[str] | None = None
 
     def takes(self, event: "Event") -> bool:
         """Whether an event is wanted."""
-        return self.patient in (None, event.patient_id) and self.unit in (None, event.unit)
+        wanted = self.patient in (None, event.patient_id) and self.unit in (None, event.unit)
+        return wanted and (self.units is None or event.unit in self.units)
 
 
 @dataclass(frozen=True)

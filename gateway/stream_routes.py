@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import orjson
-from fastapi import FastAPI, Header, Query, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Send
 
+from gateway.guard import visit
 from gateway.problem import RETRY_AFTER_S, Problem
 from gateway.stream import EventIdError, Hub, Positions, Stream, StreamUnavailableError, Told, Wanted, positions_of
 
@@ -39,11 +40,12 @@ _SSE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add(app: FastAPI, hub: Hub) -> None:
-    """Add the routes."""
+def add(app: FastAPI, hub: Hub, hosts: Sequence[str] = ()) -> None:
+    """Add the routes; ``hosts`` are further names of the gateway, whose pages may listen."""
 
     @app.get("/api/live", tags=["Ways out"], response_class=StreamingResponse, responses=_SSE)
     async def live_events(
+        request: Request,
         patient: _Patient = None,
         unit: _Unit = None,
         resume: _Resume = None,
@@ -51,7 +53,7 @@ def add(app: FastAPI, hub: Hub) -> None:
     ) -> Response:
         """Vitals and alerts as they come. A listener that is too slow is dropped with a reason, and may come again."""
         # The header first: a browser that reconnects repeats the address, and knows more than it.
-        stream = Stream(hub, Wanted(patient, unit), _positions(last_event_id or resume))
+        stream = Stream(hub, Wanted(patient, unit, visit(request).caller.units), _positions(last_event_id or resume))
         try:
             await stream.begin()
         except StreamUnavailableError as error:
@@ -66,12 +68,12 @@ def add(app: FastAPI, hub: Hub) -> None:
     ) -> None:
         """The same, a JSON object a message: id, event, data."""
         origin = websocket.headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in HOSTS:
+        if origin is not None and urlsplit(origin).hostname not in (*HOSTS, *hosts):
             await websocket.close(_POLICY, "pages of another origin may not listen")
             return
         await websocket.accept()
         try:
-            stream = Stream(hub, Wanted(patient, unit), _positions(resume))
+            stream = Stream(hub, Wanted(patient, unit, visit(websocket).caller.units), _positions(resume))
         except Problem as problem:
             await websocket.close(_POLICY, _reason(problem.detail))
             return

@@ -89,6 +89,11 @@ class DataDir:
         """Trend reports of care units, unless they are wanted elsewhere."""
         return self.root / "reports"
 
+    @property
+    def access(self) -> Path:
+        """Who may do what: hashes of API keys, secrets of this stack, and audit records that wait for the broker."""
+        return self.root / "access"
+
     def progress(self, name: str) -> Path:
         """Progress of one flow or component, JSON lines, newest last."""
         return self.root / "progress" / f"{name}.jsonl"

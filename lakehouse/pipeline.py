@@ -143,6 +143,18 @@ ALERT_NOTIFICATION = Flow(
     checkpoint=True,
     freshness=timedelta(seconds=90),
 )
+AUDIT_EVENT = Flow(
+    name="audit_event",
+    reads=("audit",),
+    writes=("gold.audit_event",),
+    build="streaming.audit_event:start",
+    application="lakehouse",
+    owner="data-engineering",
+    # Nobody waits for it, and each batch costs: the topic keeps the records for thirty days.
+    trigger=timedelta(minutes=1),
+    checkpoint=True,
+    freshness=timedelta(minutes=5),
+)
 DATA_QUALITY = Flow(
     name="data_quality",
     reads=(
@@ -160,6 +172,7 @@ DATA_QUALITY = Flow(
         "gold.alert",
         "gold.alert_notification",
         "gold.alert_delivery",
+        "gold.audit_event",
     ),
     writes=("quality.validation_result",),
     build="expectations.runner:run",
@@ -221,13 +234,14 @@ FLOWS = (
     EARLY_WARNING_SCORE,
     ALERT_EVENT,
     ALERT_NOTIFICATION,
+    AUDIT_EVENT,
     DATA_QUALITY,
     COHORTS,
     MAINTENANCE,
 )
 
 
-_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules", "spool")
+_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules", "audit", "spool")
 """What comes from outside the pipeline: devices, gateway, people, published files."""
 
 

@@ -16,9 +16,9 @@ COUNT = "patients"
 
 NEVER = ("bronze", "quality", "operation")
 """Layers that never leave: raw messages, and what concerns the running of the stack."""
-STAYING = ("silver.dead_letter", "silver.clinical_resource", "mart.alert_burden")
-"""Tables of other layers that never leave: records that nobody could read, resources as they were sent, and the alerts
-of a unit's day, which do not say of how many patients."""
+STAYING = ("silver.dead_letter", "silver.clinical_resource", "gold.audit_event", "mart.alert_burden")
+"""Tables of other layers that never leave: records that nobody could read, resources as they were sent, what members of
+staff looked at, and the alerts of a unit's day, which do not say of how many patients."""
 
 _VITAL_SIGNS = (
     *("heart_rate", "systolic_bp", "diastolic_bp", "mean_bp", "respiratory_rate", "temperature", "spo2", "glucose"),

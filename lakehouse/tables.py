@@ -503,6 +503,33 @@ ALERT_DELIVERY = Table(
     ),
 )
 
+AUDIT_OUTCOMES = ("done", "refused", "failed")
+"""How what was asked for may end; ``failed`` is neither done nor forbidden, such as a patient whom nobody knows."""
+
+AUDIT_EVENT = Table(
+    layer="gold",
+    name="audit_event",
+    grain="one thing that somebody asked for: a read of patients, an order, or a refusal",
+    columns=(
+        Column("event_id", "STRING", "names the record", nullable=False),
+        Column("asked_at", "TIMESTAMP", "when it was asked for, by the clock of the application", nullable=False),
+        Column("application", "STRING", "what it was asked of: gateway, dashboard, ward", nullable=False),
+        Column("actor_kind", "STRING", "how who asked is known: key, user, link, local, nobody", nullable=False),
+        Column("actor", "STRING", "name of the key or user", nullable=False),
+        Column("action", "STRING", "what was asked for", nullable=False),
+        Column("outcome", "STRING", "done, refused, failed", nullable=False),
+        Column("patient_id", "STRING", "the patient it was about, system/value; NULL for a list"),
+        Column("location_unit", "STRING", "the care unit that was asked for"),
+        Column("detail", "STRING", "why it was refused"),
+        Column("emitted_at", "TIMESTAMP", "when the broker had the record", nullable=False),
+    ),
+    key=("event_id",),
+    cluster_by=("emitted_at",),
+    constraints=(
+        Constraint("unknown_outcome", f"$outcome IN ({_texts(AUDIT_OUTCOMES)})", "not a way in which it may end"),
+    ),
+)
+
 VALIDATION_RESULT = Table(
     layer="quality",
     name="validation_result",
@@ -615,6 +642,7 @@ TABLES = (
     ALERT,
     ALERT_NOTIFICATION,
     ALERT_DELIVERY,
+    AUDIT_EVENT,
     VALIDATION_RESULT,
     BACKFILL_RUN,
     TABLE_MAINTENANCE,

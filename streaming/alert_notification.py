@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from lakehouse import delta, render
 from lakehouse.pipeline import Flow
-from lakehouse.table import Table
 from lakehouse.tables import ALERT_DELIVERY, ALERT_NOTIFICATION
 from lakehouse.topics import ALERT_DELIVERY as DELIVERIES
 from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
 from streaming import kafka, query
 from streaming.config import StreamConfig
+from streaming.record_rows import rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,19 +31,12 @@ _FIELDS = "at BIGINT, message_received_at BIGINT, alerts ARRAY<STRUCT<alert_id: 
 
 def notifications(records: "DataFrame") -> "DataFrame":
     """Records of ``alert.notification`` to gold.alert_notification rows; what is none gives a row without its key."""
-    return _rows(records, ALERT_NOTIFICATION, _NOTIFICATION)
+    return rows(records, ALERT_NOTIFICATION, _NOTIFICATION, _FIELDS)
 
 
 def deliveries(records: "DataFrame") -> "DataFrame":
     """Records of ``alert.delivery`` to gold.alert_delivery rows; what is none gives a row without its key."""
-    return _rows(records, ALERT_DELIVERY, _DELIVERY)
-
-
-def _rows(records: "DataFrame", table: Table, made: dict[str, str], *kept: str) -> "DataFrame":
-    plain = [column for column in table.columns if column.name not in made]
-    schema = render.literal(f"{render.schema(plain)}, {_FIELDS}")
-    parsed = records.selectExpr(f"from_json(CAST(value AS STRING), {schema}) AS record", "received_at", *kept)
-    return parsed.selectExpr(*(f"{made.get(c.name, f'record.{c.name}')} AS {c.name}" for c in table.columns), *kept)
+    return rows(records, ALERT_DELIVERY, _DELIVERY, _FIELDS)
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
@@ -72,12 +65,12 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
             if not decided.isEmpty():
                 path, mark = config.data.table(ALERT_NOTIFICATION), identity("alert_notification", batch_id)
                 delta.insert_missing(decided, ALERT_NOTIFICATION, path, mark, first_by=("emitted_at",))
-            rows = _rows(of(kept, config.topic(DELIVERIES)), ALERT_DELIVERY, _DELIVERY, "offset")
-            rows = rows.where(render.whole(ALERT_DELIVERY))
-            if not rows.isEmpty():
+            ended = rows(of(kept, config.topic(DELIVERIES)), ALERT_DELIVERY, _DELIVERY, _FIELDS, "offset")
+            ended = ended.where(render.whole(ALERT_DELIVERY))
+            if not ended.isEmpty():
                 # A key is in one partition: the highest offset is the last word.
                 nth = F.row_number().over(Window.partitionBy(*ALERT_DELIVERY.key).orderBy(F.desc("offset")))
-                last = rows.withColumn("nth", nth).where("nth = 1").drop("nth", "offset")
+                last = ended.withColumn("nth", nth).where("nth = 1").drop("nth", "offset")
                 path, mark = config.data.table(ALERT_DELIVERY), identity("alert_delivery", batch_id)
                 delta.replace_keys(last, ALERT_DELIVERY, path, mark, gone="false")
 

@@ -1,11 +1,11 @@
-"""Proof over a whole data dir: Kafka against bronze, bronze against silver, silver against gold, alerts against both.
+"""Proof over a whole data dir: Kafka against bronze, bronze against silver, silver against gold, events against gold.
 
 Only what the flows say they have committed is claimed: a batch that was under way when a process died runs again at
 the next start, and is named in a remark until then.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,26 @@ from lakehouse.checkpoint import KafkaOffsets, Position, position
 from lakehouse.datadir import DataDir
 from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
 from lakehouse.pipeline import ALERT_EVENT as ALERT_EVENT_FLOW
+from lakehouse.pipeline import AUDIT_EVENT as AUDIT_EVENT_FLOW
 from lakehouse.pipeline import DEVICE_MESSAGE as DEVICE_MESSAGE_FLOW
 from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
 from lakehouse.table import Table
 from lakehouse.tables import (
     ALERT_EVENT,
+    AUDIT_EVENT,
     DEAD_LETTER,
     DEVICE_MESSAGE,
     OBSERVATION,
     OBSERVATION_QUARANTINE,
     VITAL_SIGN_MINUTE,
 )
-from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, VITALS
+from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, VITALS, Topic
 from lakehouse.transforms import message, observation
 from lakehouse.transforms.clinical_resource import TABLES as RESOURCE_TABLES
 from lakehouse.transforms.clinical_resource import parse as parse_resources
 from lakehouse.transforms.clinical_resource import resources as resources_of
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
-from streaming import alert_event, audit, clinical_resource, kafka, query
+from streaming import alert_event, audit, audit_event, clinical_resource, kafka, query
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def broker_offsets(config: StreamConfig) -> Broker:
     """First and end offsets of the topics the ledger speaks of. Raises KafkaError where no broker answers."""
     from kafka import KafkaConsumer, TopicPartition
 
-    names = [config.topic(topic) for topic in (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERTS)]
+    names = [config.topic(topic) for topic in (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERTS, AUDIT)]
     consumer = KafkaConsumer(bootstrap_servers=config.bootstrap.split(","), enable_auto_commit=False)
     try:
         places = [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
@@ -65,7 +67,7 @@ def broker_offsets(config: StreamConfig) -> Broker:
 
 
 _TABLES = (
-    *(VITAL_SIGN_MINUTE, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, *RESOURCE_TABLES),
+    *(VITAL_SIGN_MINUTE, ALERT_EVENT, AUDIT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, DEAD_LETTER, *RESOURCE_TABLES),
     # Last: on a running stack it then has all that the others were made of.
     DEVICE_MESSAGE,
 )
@@ -77,6 +79,7 @@ def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledge
     bronze_at = position(data.checkpoint(DEVICE_MESSAGE_FLOW))
     silver_at = position(data.checkpoint(OBSERVATION_FLOW))
     alerts_at = position(data.checkpoint(ALERT_EVENT_FLOW))
+    audit_at = position(data.checkpoint(AUDIT_EVENT_FLOW))
     tables = {table.full_name: _read(spark, table, data) for table in _TABLES}
     bronze = tables[DEVICE_MESSAGE.full_name]
     checks = [*_landed(spark, config, broker, bronze, bronze_at)]
@@ -89,10 +92,12 @@ def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledge
     if silver_at is None or not silver_at.in_flight:
         checks.append(_derived(tables))
     evaluated, evaluation_totals = _evaluated(spark, config, broker, bronze)
-    events, event_totals = _events(spark, config, broker, tables[ALERT_EVENT.full_name], alerts_at)
-    checks += [*evaluated, *events]
-    totals |= evaluation_totals | event_totals
+    checks += evaluated
+    for kept, at in ((_ALERTS, alerts_at), (_AUDIT, audit_at)):
+        checks += _kept_once(spark, config, broker, kept, tables[kept.table.full_name], at)
+    totals |= evaluation_totals | _event_totals(tables)
     positions = {"device_message": bronze_at, "observation": silver_at, "alert_event": alerts_at}
+    positions["audit_event"] = audit_at
     remarks = list(_remarks(broker, config, bronze, positions))
     if pending := evaluation_totals["evaluations_pending"]:
         remarks.append(f"{pending} messages wait to be evaluated: `ward stream alerts` does it")
@@ -291,28 +296,49 @@ def _evaluated(
     return [Check("alerts: every parsed message is evaluated", Fault.LOST, lost, "by partition and offset")], totals
 
 
-def _events(
-    spark: "SparkSession", config: StreamConfig, broker: Broker, landed: "DataFrame", at: Position | None
-) -> tuple[list[Check], dict[str, int]]:
-    """The topic ``alerts`` against gold.alert_event, up to the offset its flow has committed."""
-    name = config.topic(ALERTS)
-    key = ALERT_EVENT.key
-    checks = [Check("alerts: one row a transition", Fault.DUPLICATED, repeated(landed, key), "alert_id, sequence")]
+@dataclass(frozen=True)
+class _Kept:
+    """A topic of which a table keeps each record once: how a row is made, and what a record is called."""
+
+    topic: Topic
+    table: Table
+    build: Callable[["DataFrame"], "DataFrame"]
+    subject: str
+    record: str
+
+
+_ALERTS = _Kept(ALERTS, ALERT_EVENT, alert_event.build, "alerts", "transition")
+_AUDIT = _Kept(AUDIT, AUDIT_EVENT, audit_event.build, "audit", "record of the audit")
+
+
+def _kept_once(
+    spark: "SparkSession", config: StreamConfig, broker: Broker, kept: _Kept, landed: "DataFrame", at: Position | None
+) -> list[Check]:
+    """A topic against the table that keeps it, up to the offset its flow has committed."""
+    name, key, word = config.topic(kept.topic), kept.table.key, kept.record
+    twice = repeated(landed, key)
+    checks = [Check(f"{kept.subject}: one row a {word}", Fault.DUPLICATED, twice, ", ".join(key))]
     committed = (at.kafka() if at else {}).get(name, {})
     until = {p: max(offset, broker.first[name][p]) for p, offset in committed.items()}
     if not until:
-        return checks, {"alert_events": landed.count()}
+        return checks
     since = {p: broker.first[name][p] for p in until}
-    events = alert_event.build(records(spark, config.bootstrap, {name: since}, {name: until}))
-    sent = events.where(render.whole(ALERT_EVENT)).select(*key).distinct()
-    unreadable = events.where(f"NOT coalesce({render.whole(ALERT_EVENT)}, false)").count()
+    events = kept.build(records(spark, config.bootstrap, {name: since}, {name: until}))
+    sent = events.where(render.whole(kept.table)).select(*key).distinct()
+    unreadable = events.where(f"NOT coalesce({render.whole(kept.table)}, false)").count()
     return [
         *checks,
-        Check("alerts: every transition is landed", Fault.LOST, missing(sent, landed, key), ""),
-        Check("alerts: every record is a transition", Fault.UNEXPLAINED, unreadable, "left in the topic"),
-    ], {
-        "alert_events": landed.count(),
-        "alerts_opened": landed.where("state = 'active'").select("alert_id").distinct().count(),
+        Check(f"{kept.subject}: every {word} is landed", Fault.LOST, missing(sent, landed, key), ""),
+        Check(f"{kept.subject}: every record is a {word}", Fault.UNEXPLAINED, unreadable, "left in the topic"),
+    ]
+
+
+def _event_totals(tables: Mapping[str, "DataFrame"]) -> dict[str, int]:
+    alerts = tables[ALERT_EVENT.full_name]
+    return {
+        "alert_events": alerts.count(),
+        "alerts_opened": alerts.where("state = 'active'").select("alert_id").distinct().count(),
+        "audit_events": tables[AUDIT_EVENT.full_name].count(),
     }
 
 

@@ -8,6 +8,7 @@ import typer
 from wardhouse.commands import (
     airflow,
     alerts,
+    audit,
     backfill,
     broker,
     checkpoint,
@@ -15,8 +16,10 @@ from wardhouse.commands import (
     dbt,
     docs,
     gateway,
+    keys,
     lab,
     limits,
+    link,
     maintain,
     notify,
     plan,
@@ -49,8 +52,10 @@ _WARD = "On the ward"
 _DATA = "Data"
 
 app.command("up", rich_help_panel=_WHOLE)(up.up)
+app.add_typer(keys.app, name="keys", rich_help_panel=_WHOLE)
 app.command("status", rich_help_panel=_WHOLE)(status.status)
 app.command("verify", rich_help_panel=_WHOLE)(verify.verify)
+app.command("audit", rich_help_panel=_WHOLE)(audit.audit)
 app.command("plan", rich_help_panel=_WHOLE)(plan.plan)
 app.command("apply", rich_help_panel=_WHOLE)(plan.apply)
 
@@ -67,6 +72,8 @@ alerts.app.command()(lab.simulate)
 app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
 app.add_typer(limits.app, name="limits", rich_help_panel=_WARD)
 app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
+
+app.command("link", rich_help_panel=_WARD)(link.link)
 
 app.command("score", rich_help_panel=_DATA)(score.score)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)

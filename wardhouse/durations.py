@@ -1,7 +1,7 @@
 """Times as a person gives them on the command line."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -25,3 +25,17 @@ def instant(text: str) -> datetime:
     if at is None or at.tzinfo is None:
         raise typer.BadParameter(f"{text}: give an instant with its offset, such as 2026-01-31T12:00:00Z")
     return at
+
+
+def ahead(text: str, now: datetime) -> datetime:
+    """So long after now (8h, 90d), or an instant: as UTC. Raises BadParameter."""
+    return _instant(text) or now + timedelta(seconds=seconds(text))
+
+
+def back(text: str, now: datetime) -> datetime:
+    """So long before now (8h, 30d), or an instant: as UTC. Raises BadParameter."""
+    return _instant(text) or now - timedelta(seconds=seconds(text))
+
+
+def _instant(text: str) -> datetime | None:
+    return instant(text).astimezone(UTC) if re.match(r"\d{4}-", text.strip()) else None

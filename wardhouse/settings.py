@@ -36,6 +36,23 @@ class Settings(BaseSettings):
     channels: Path | None = None
     """Channels file of ``ward notify``; without one nobody is told of alerts outside this stack."""
 
+    oidc_issuer: str | None = None
+    """Issuer of an OpenID Connect provider, whose bearer tokens the gateway then takes."""
+    oidc_audience: str | None = None
+    """What such a token must be for."""
+    oidc_roles_claim: str = "scope"
+    """The claim that says what somebody may do; dots lead into objects, as in realm_access.roles."""
+    oidc_roles: dict[str, list[str]] | None = None
+    """Scopes by what that claim holds, as JSON: {"ward-nurse": ["read", "alert"]}; left out, each is its own name."""
+    oidc_units_claim: str | None = None
+    """The claim that lists somebody's care units, or "*"; named, a token without it sees no patient."""
+    oidc_client_id: str | None = None
+    """This dashboard's name at the provider: then people sign in."""
+    oidc_client_secret_file: Path | None = None
+    """File with the dashboard's secret at the provider."""
+    dashboard_url: str | None = None
+    """Where people reach the dashboard, if not at its own address: https://ward.example."""
+
     @field_validator("jars")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

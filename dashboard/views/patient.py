@@ -9,7 +9,7 @@ import streamlit as st  # noqa: TID253 - as above
 
 from alerting.kinds import LimitRule
 from alerting.pack import Pack
-from dashboard import charts, patient_sheet, queries
+from dashboard import access, charts, patient_sheet, queries
 from dashboard.clock import ago, moment
 from dashboard.palette import PRIORITIES
 from dashboard.patient_sheet import Sheet
@@ -27,17 +27,23 @@ SPANS = {
 _MINUTE = timedelta(minutes=1)
 
 
-def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+def page(
+    data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo, who: access.Visitor = access.LOCAL
+) -> None:
     """Render the page."""
     st.title("Patient")
     with explained():
         now = clock()
-        patient_id = _choose(data, now)
-        if patient_id is not None:
+        patient_id = _choose(data, now, who.patient_id)
+        if patient_id is not None and access.looked(data, who, patient_id, now):
             _content(data, pack, patient_id, now, zone)
 
 
-def _choose(data: DataDir, now: datetime) -> str | None:
+def _choose(data: DataDir, now: datetime, only: str | None) -> str | None:
+    if only is not None:
+        st.subheader(only)
+        st.segmented_control("Span", list(SPANS), default="6 hours", key="span")
+        return only
     known = queries.patients(data, now)["patient_id"].to_list()
     asked = st.query_params.get("id")
     if asked and asked not in known:

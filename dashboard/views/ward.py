@@ -24,7 +24,7 @@ _EVERY_UNIT = "All units"
 _NO_UNIT = "No unit known"
 
 
-def page(data: DataDir, gateway: str, limits: Arms, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+def page(data: DataDir, gateway: live.Gateway, limits: Arms, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
     """Render the page; its content renews itself."""
     st.title("Ward")
 
@@ -36,13 +36,16 @@ def page(data: DataDir, gateway: str, limits: Arms, clock: Callable[[], datetime
     content()
 
 
-def _content(data: DataDir, gateway: str, limits: Arms, now: datetime, zone: ZoneInfo) -> None:
+def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, zone: ZoneInfo) -> None:
     try:
         latest = live.latest(gateway)
         notice = None
     except live.GatewayAwayError:
         latest = queries.latest(data, now, limits)
-        notice = "The gateway does not answer, so these are the last stored values, up to ninety seconds old."
+        notice = (
+            "The gateway does not answer, or wants a key that this dashboard has not:"
+            " these are the last stored values, up to ninety seconds old."
+        )
     try:
         alerts = queries.open_alerts(data, now)
     except TableMissingError:

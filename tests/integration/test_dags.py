@@ -162,6 +162,7 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     "gold.alert_delivery",
                     "gold.alert_event",
                     "gold.alert_notification",
+                    "gold.audit_event",
                     "gold.early_warning_score",
                     "gold.score_input",
                     "gold.vital_sign_minute",

@@ -22,7 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from alerting.router import Topics
+from gateway import keys
 from gateway.app import create_app
+from gateway.scopes import Scope
 from gateway.server import address, listen, server
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, EARLY_WARNING_SCORE, VITAL_SIGN_MINUTE
@@ -478,3 +480,32 @@ def test_the_example_of_the_documentation_reads_a_cohort_as_arrow(data: DataDir,
     exec(example.replace("http://127.0.0.1:8000", gateway.url), left)  # noqa: S102 - our own page
 
     assert sorted(left["stays"]["stay_id"].to_pylist()) == ["a/1", "a/2"]
+
+
+def test_a_live_stream_ends_when_its_key_is_revoked_and_what_was_asked_is_on_the_topic_audit(
+    broker: str, made: dict[str, str], names: Topics, data: DataDir, gateway: Gateway, listening: str
+) -> None:
+    headers = {"Authorization": f"Bearer {listening}"}
+    with httpx.Client(base_url=gateway.url, timeout=30, headers=headers) as client:
+        assert client.get("/api/vitals/latest").status_code == 200
+        with client.stream("GET", "/api/live") as stream:
+            lines = stream.iter_lines()
+            assert next(line for line in lines if line.startswith("event: ")) == "event: ready"
+            keys.revoke(keys.file_of(data), "listener", datetime.now(UTC))
+            send(broker, names.evaluations, breach(0))
+            assert [line for line in lines if line.startswith("event: ")] == []
+        assert client.get("/api/vitals/latest").status_code == 401
+
+    wait_for(lambda: len(read(broker, made["audit"])) == 3)
+    events = [orjson.loads(record.value) for record in read(broker, made["audit"])]
+    assert [(one["actor"], one["action"], one["outcome"]) for one in events] == [
+        ("listener", "list latest vitals", "done"),
+        ("listener", "listen to live events", "done"),
+        ("nobody", "list latest vitals", "refused"),
+    ]
+
+
+@pytest.fixture
+def listening(data: DataDir) -> str:
+    _, token = keys.create(keys.file_of(data), "listener", frozenset({Scope.READ}), datetime.now(UTC))
+    return token

@@ -15,6 +15,7 @@ from lakehouse.tables import (
     ALERT_DELIVERY,
     ALERT_EVENT,
     ALERT_NOTIFICATION,
+    AUDIT_EVENT,
     EARLY_WARNING_SCORE,
     OBSERVATION,
     SCORE_INPUT,
@@ -55,6 +56,7 @@ GOOD = {
     ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
     ALERT_NOTIFICATION: {"priority": "high", "step": 0},
     ALERT_DELIVERY: {"status": "digested", "attempts": 0},
+    AUDIT_EVENT: {"outcome": "refused"},
 }
 BAD = {
     OBSERVATION: {
@@ -93,6 +95,7 @@ BAD = {
     },
     ALERT_NOTIFICATION: {"negative_step": {"step": -1}, "unknown_priority": {"priority": "dire"}},
     ALERT_DELIVERY: {"negative_attempts": {"attempts": -1}, "unknown_status": {"status": "lost"}},
+    AUDIT_EVENT: {"unknown_outcome": {"outcome": "perhaps"}},
 }
 
 

@@ -1,10 +1,11 @@
 """``ward dashboard``: the pages people look at."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, data_dir
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 _USUAL_GATEWAY = "http://127.0.0.1:8000"
 
@@ -15,13 +16,26 @@ def dashboard(
     gateway: Annotated[
         str | None, typer.Option(help="URL of the gateway; the one that runs on the data dir where it is left out.")
     ] = None,
+    gateway_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARD_DASHBOARD_KEY_FILE", help="File with a key of the scope read, where keys are wanted."
+        ),
+    ] = None,
+    links_only: Annotated[
+        bool, typer.Option("--links-only", help="Show nothing but what `ward link` gives links to.")
+    ] = False,
 ) -> None:
     """Show wards and patients in the browser."""
     from dashboard import server
+    from lakehouse.topics import AUDIT
+    from wardhouse.audit import sending
+    from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component, read_state
     from wardhouse.errors import failures
+    from wardhouse.oidc import streamlit_secrets
 
-    where = data_dir(data)
+    settings, where = Settings(), data_dir(data)
     with failures(server.PortTakenError):
         running_gateway = read_state(where, "gateway")
         live = gateway or (running_gateway.address if running_gateway else None) or _USUAL_GATEWAY
@@ -33,4 +47,8 @@ def dashboard(
                 running.ready()
                 typer.echo(f"dashboard: {address}")
 
-            server.run(where, live, chosen, ready)
+            secrets = streamlit_secrets(settings, where, address)
+            entry = "link" if links_only else "login" if secrets else "open"
+            entrance = server.Entrance(entry, secrets, gateway_key)
+            with sending(where, bootstrap_servers(settings, where), settings.topic(AUDIT)):
+                server.run(where, live, chosen, ready, entrance)

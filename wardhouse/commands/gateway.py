@@ -30,11 +30,52 @@ def _system(name: str | None) -> str | None:
 
 def gateway(
     data: DataDirOption = DEFAULT_DATA_DIR,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; but loopback only with --require-key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     mllp_port: Annotated[
-        int, typer.Option(help="Port for HL7 v2 over MLLP; 0 takes no HL7 v2.", min=0, max=65535)
+        int, typer.Option(help="Port for HL7 v2 over MLLP, on loopback; 0 takes no HL7 v2.", min=0, max=65535)
     ] = 2575,
+    require_key: Annotated[
+        bool,
+        typer.Option(
+            "--require-key", envvar="WARD_GATEWAY_REQUIRE_KEY", help="Want a key even before the first one is made."
+        ),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_ALLOWED_HOSTS", help="Name under which it is called from elsewhere; may be repeated."
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(envvar="WARD_GATEWAY_TLS_CERTIFICATE", help="Certificate chain, PEM; with it, HTTPS is served."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="WARD_GATEWAY_TLS_KEY", help="The certificate's private key, PEM.")
+    ] = None,
+    behind_tls_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--behind-tls-proxy",
+            envvar="WARD_GATEWAY_BEHIND_TLS_PROXY",
+            help="A proxy before it ends TLS, and nobody else reaches it.",
+        ),
+    ] = False,
+    rate: Annotated[
+        float,
+        typer.Option(envvar="WARD_GATEWAY_RATE", help="Requests a second for each key; twice that at once.", min=1),
+    ] = 200.0,
+    pseudonym_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARD_PSEUDONYM_KEY_FILE",
+            help="Secret of 32 bytes or more outside the data dir: cohort tables of the scope research are"
+            " de-identified by it.",
+        ),
+    ] = None,
     patient_system: Annotated[
         str | None,
         typer.Option(
@@ -64,32 +105,54 @@ def gateway(
     """Take device messages, FHIR and HL7 v2, and answer with latest vitals and history; documentation at /docs."""
     from datetime import UTC, datetime
 
-    from gateway import app, server
+    from gateway import app, keys, server
+    from gateway.guard import Access
+    from gateway.oidc import Tokens
+    from gateway.rate import Rate
     from gateway.site import Site
     from gateway.spool import Spool, SpoolError
+    from lakehouse.deidentify import KeyFileError, read_key
+    from lakehouse.export import check_key_place
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import failures
+    from wardhouse.oidc import provider
 
     settings = Settings()
     where = data_dir(data)
     site = Site(_system(patient_system), _zone(zone))
-    with failures(server.ListenError, SpoolError):
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    with failures(server.ListenError, SpoolError, KeyFileError, keys.KeysUnreadableError):
+        known = provider(settings)
+        access = Access(
+            keys.Keys(keys.file_of(where), clock), Tokens(known) if known else None, require_key, Rate(rate, 2 * rate)
+        )
+        if pseudonym_key is not None:
+            check_key_place(pseudonym_key, where, where.root)
+        pseudonyms = None if pseudonym_key is None else read_key(pseudonym_key)
+        tls = server.tls(tls_certificate, tls_key)
+        server.check_exposure(host, authenticated=access.asked, encrypted=tls is not None or behind_tls_proxy)
         servers = bootstrap_servers(settings, where)
         listener = server.listen(host, port)
-        mllp_listener = server.listen(host, mllp_port, "--mllp-port") if mllp_port else None
-        address = server.address(listener)
+        mllp_listener = server.listen(server.loopback_of(host), mllp_port, "--mllp-port") if mllp_port else None
+        address = server.address(listener, tls)
         with component(where, "gateway", address) as running:
             application = app.create_app(
                 where,
                 bootstrap_servers=servers,
-                clock=lambda: datetime.now(UTC),
+                clock=clock,
                 topics=settings.topics(),
                 site=site,
+                access=access,
+                hosts=allowed_host or (),
+                pseudonyms=pseudonyms,
                 spool=Spool(spool.resolve(), spool_limit * _MIB) if spool else None,
                 mllp_listener=mllp_listener,
             )
             typer.echo(f"gateway: {address} (documentation at {address}/docs)")
             if mllp_listener is not None:
                 typer.echo(f"gateway: HL7 v2 over MLLP on port {mllp_listener.getsockname()[1]}")
-            server.run(application, listener, running.ready)
+            server.run(application, listener, running.ready, tls)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from lakehouse import audit, link
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
 from tests.fixtures import trends as trend_rows
@@ -306,3 +307,64 @@ def test_a_week_without_a_value_says_so_and_how_new_the_newest_is(data: DataDir,
 
     assert page.markdown[0].value == "#### Nothing is stored of this unit in this week"
     assert page.markdown[1].value == "The newest value of any unit is of 2026-03-02 00:00 GMT. Choose another."
+
+
+def noted(data: DataDir) -> list[dict[str, Any]]:
+    """What the pages have noted for the audit, without instants and ids."""
+    records = [json.loads(value) for _, _, value in audit.noted(data)]
+    return [{k: v for k, v in one.items() if k not in ("at", "event_id", "schema_version")} for one in records]
+
+
+def entering(data: DataDir, entry: str, now: datetime = NOON, **query: str) -> "AppTest":
+    return _run(_entering, {"root": str(data.root), "entry": entry, "now": now}, **query)
+
+
+def _entering(root: str, entry: str, now: "datetime") -> None:
+    from pathlib import Path
+
+    from dashboard.app import render
+    from lakehouse.datadir import DataDir
+
+    render(DataDir(Path(root)), "http://127.0.0.1:1", lambda: now, entry)
+
+
+def test_one_look_at_a_patient_is_one_record_however_often_the_page_renews_itself(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 5, 70.0))
+    page = patient_page(data, id="a/1")
+    page.run()
+    look = {"application": "dashboard", "actor_kind": "local", "actor": "local", "patient_id": "a/1"}
+    assert noted(data) == [{**look, "action": "look at the page Patient", "outcome": "done"}]
+
+
+def test_a_link_opens_the_page_of_its_patient_alone_until_it_is_over(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 5, 70.0), minute("a/2", 5, 70.0))
+    token = link.make(data, "a/1", NOON + timedelta(hours=8))
+
+    opened = entering(data, "link", link=token, id="a/2")
+    over = entering(data, "link", NOON + timedelta(hours=8), link=token)
+    broken = entering(data, "open", link=token[:-9] + "AAAAAAAA=")
+    without = entering(data, "link")
+
+    assert [title.value for title in opened.title] == ["Patient"]
+    assert [box.value for box in opened.selectbox] == []
+    assert opened.subheader[0].value == "a/1"
+    assert [[title.value for title in page.title] for page in (over, broken, without)] == [[], [], []]
+    assert [page.markdown[0].value for page in (over, broken, without)] == [
+        "#### This link opens nothing",
+        "#### This link opens nothing",
+        "#### A link is needed",
+    ]
+    assert [(one["actor_kind"], one.get("patient_id"), one["outcome"]) for one in noted(data)] == [
+        ("link", "a/1", "done"),
+        ("link", None, "refused"),
+        ("link", None, "refused"),
+    ]
+    assert "a/1" not in token
+
+
+def test_nothing_of_a_patient_is_shown_where_it_cannot_be_recorded(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 5, 70.0))
+    data.access.write_text("a file where the folder must be")
+    page = patient_page(data, id="a/1")
+    assert "#### It cannot be recorded that you look" in texts(page)
+    assert not page.get("vega_lite_chart")

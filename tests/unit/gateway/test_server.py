@@ -2,10 +2,11 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from gateway.server import ListenError, address, listen
+from gateway.server import ListenError, address, check_exposure, listen, loopback_of, tls
 
 _SERVE = """
 from fastapi import FastAPI
@@ -18,10 +19,38 @@ print("after", flush=True)
 """
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "ward.example"])  # noqa: S104 - what is refused
-def test_only_a_loopback_address_is_listened_on(host: str) -> None:
-    with pytest.raises(ListenError):
-        listen(host, 0)
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])  # noqa: S104 - what is refused
+def test_others_are_listened_to_only_when_they_are_asked_who_they_are_and_nobody_listens_in(host: str) -> None:
+    check_exposure("127.0.0.1", authenticated=False, encrypted=False)
+    check_exposure("::1", authenticated=False, encrypted=False)
+    refused = []
+    for authenticated, encrypted in ((False, False), (False, True), (True, False)):
+        with pytest.raises(ListenError) as told:
+            check_exposure(host, authenticated=authenticated, encrypted=encrypted)
+        refused.append(str(told.value))
+    assert [("--require-key" in text, "--tls-certificate" in text) for text in refused] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    check_exposure(host, authenticated=True, encrypted=True)
+
+
+def test_a_name_is_no_address_to_listen_on() -> None:
+    with pytest.raises(ListenError, match=r"--host ward\.example is not an address"):
+        listen("ward.example", 0)
+
+
+def test_hl7_stays_on_loopback_whatever_else_is_listened_on() -> None:
+    assert [loopback_of(host) for host in ("0.0.0.0", "::", "127.0.0.2")] == ["127.0.0.1", "::1", "127.0.0.2"]  # noqa: S104
+
+
+def test_half_of_a_certificate_or_none_at_all_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match="go together"):
+        tls(tmp_path / "certificate.pem", None)
+    with pytest.raises(ListenError, match="are not a certificate and its key"):
+        tls(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    assert tls(None, None) is None
 
 
 def test_a_taken_port_is_one_clear_line() -> None:

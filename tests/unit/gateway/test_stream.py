@@ -120,3 +120,10 @@ def test_a_listener_hears_how_far_was_read_though_nothing_was_for_it() -> None:
         return await subscription.take(0.01)
 
     assert asyncio.run(listen()) == ([], {("v", 0): 5}, None)
+
+
+def test_a_listener_hears_of_its_units_alone_and_nothing_of_a_patient_without_one() -> None:
+    wanted = Wanted(units=frozenset({"ICU"}))
+    units = ("ICU", "CCU", None)
+    events = [Event(("v", 0), 0, "ward/1", unit, {}, {}) for unit in units]
+    assert [wanted.takes(event) for event in events] == [True, False, False]
