@@ -84,10 +84,11 @@ def _show(alerts: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _alerts(settings: Settings, folder: "DataDir") -> list[dict[str, Any]]:
     """The last alert of each patient and rule. Raises StateError; a Failure where neither broker nor gold has any."""
+    from alerting.command import acknowledgers
     from alerting.compacted import TopicError, newest
     from lakehouse.reader import TableMissingError
     from lakehouse.topics import ALERT_STATE
-    from wardhouse.alerts import acknowledgers, commands
+    from wardhouse.alerts import commands
     from wardhouse.broker import bootstrap_servers
     from wardhouse.errors import Failure
 
@@ -132,8 +133,9 @@ def explain(
     """Explain one alert: why it fired, what became of it, who was told, who acknowledged it, what muted it."""
     from alerting.answers import explanation
     from alerting.pack import PackError
+    from alerting.stored import tellings
     from lakehouse.reader import TableMissingError
-    from wardhouse.alerts import pack_of, silences_by_id, tellings
+    from wardhouse.alerts import pack_of, silences_by_id
     from wardhouse.errors import failures
 
     settings, folder = Settings(), data_dir(data)
