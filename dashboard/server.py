@@ -1,5 +1,6 @@
 """Running the dashboard: Streamlit in this process, on the loopback interface, without telemetry."""
 
+import json
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from dashboard.desk import Brokers
 from dashboard.palette import ACCENT_ON_DARK, LINE
 from lakehouse.datadir import DataDir
 
@@ -29,7 +31,7 @@ class PortTakenError(OSError):
     """Another process listens on the port; the text says what to do."""
 
 
-def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None]) -> None:
+def run(data: DataDir, gateway: str, brokers: Brokers, port: int, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
     from streamlit.web import bootstrap
 
@@ -37,8 +39,9 @@ def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None]) ->
     options = {**_OPTIONS, "server_port": port}
     bootstrap.load_config_options(options)
     threading.Thread(target=_tell, args=(port, on_ready), name="dashboard-ready", daemon=True).start()
+    arguments = [str(data.root), gateway, brokers.servers, json.dumps(dict(brokers.names))]
     script = Path(__file__).with_name("app.py")
-    bootstrap.run(str(script), False, [str(data.root), gateway], options)
+    bootstrap.run(str(script), False, arguments, options)
 
 
 def free_port() -> int:

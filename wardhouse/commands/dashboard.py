@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, data_dir
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 _USUAL_GATEWAY = "http://127.0.0.1:8000"
 
@@ -18,13 +18,16 @@ def dashboard(
 ) -> None:
     """Show wards and patients in the browser."""
     from dashboard import server
+    from dashboard.desk import Brokers
+    from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component, read_state
     from wardhouse.errors import failures
 
-    where = data_dir(data)
+    settings, where = Settings(), data_dir(data)
     with failures(server.PortTakenError):
         running_gateway = read_state(where, "gateway")
         live = gateway or (running_gateway.address if running_gateway else None) or _USUAL_GATEWAY
+        brokers = Brokers(bootstrap_servers(settings, where), settings.topics())
         chosen = port or server.free_port()
         address = f"http://{server.HOST}:{chosen}"
         with component(where, "dashboard", address) as running:
@@ -33,4 +36,4 @@ def dashboard(
                 running.ready()
                 typer.echo(f"dashboard: {address}")
 
-            server.run(where, live, chosen, ready)
+            server.run(where, live, brokers, chosen, ready)
