@@ -65,7 +65,7 @@ def ranked(rows: "pd.DataFrame", what: str, title: str, most: int = 12) -> "alt.
             order=alt.Order("rank:Q"),
             tooltip=[f"{what}:N", "priority:N", "alarms:Q"],
         )
-        .properties(height=60 + 22 * len(kept))
+        .properties(height=150 + 26 * len(kept))
     )
     return chart
 
@@ -73,7 +73,7 @@ def ranked(rows: "pd.DataFrame", what: str, title: str, most: int = 12) -> "alt.
 def beside(here: float, published: float) -> "alt.Chart":
     """Alarms per bed and day here, and as published."""
     rows = [{"where": "here", "alarms": here}, {"where": "published", "alarms": float(published)}]
-    return _bars(rows, "where", [LINE, _GREY], "Alarms per bed and day").properties(height=110)
+    return _bars(rows, "where", [LINE, _GREY], "Alarms per bed and day").properties(height=140)
 
 
 def compared(counts: "pd.DataFrame") -> "alt.Chart":
@@ -97,7 +97,7 @@ def compared(counts: "pd.DataFrame") -> "alt.Chart":
             ),
             tooltip=["rule:N", "pack:N", alt.Tooltip("alerts:Q", format=".2f")],
         )
-        .properties(height=70 + 32 * counts["rule"].nunique())
+        .properties(height=150 + 40 * counts["rule"].nunique())
     )
     return chart
 

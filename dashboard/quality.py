@@ -10,10 +10,13 @@ from lakehouse.datadir import DataDir
 from lakehouse.flow_status import FlowStatus, flow_tails
 from lakehouse.pipeline import FLOWS
 from lakehouse.quarantine import DeviceDay
+from lakehouse.table import Table
 from lakehouse.tables import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LATE = 4
 
 _NEWEST_RUN = """
 SELECT table_name, table_version, expectation, success, unexpected_count, checked_at, detail
@@ -25,33 +28,40 @@ ORDER BY table_name, success, expectation
 
 @dataclass(frozen=True)
 class Freshness:
-    """A declared table: when it was last written, by which flow, and how old that flow says it may be."""
+    """A declared table: when it was last written, by which flow, and how old that flow says it may be.
+
+    ``heard_at`` is when the flow last wrote any of its tables: one of few rows is seldom written.
+    """
 
     table: str
     flow: str | None
     written_at: datetime | None
+    heard_at: datetime | None
     may_be: timedelta | None
 
     def is_late(self, now: datetime) -> bool:
-        """Whether it is older than its flow says."""
-        return self.written_at is not None and self.may_be is not None and now - self.written_at > self.may_be
+        """Whether its flow has written nothing for four times as long as it says, as the rule `lagging` has it."""
+        return self.heard_at is not None and self.may_be is not None and now - self.heard_at > LATE * self.may_be
 
 
 def freshness(data: DataDir) -> list[Freshness]:
     """Every declared table, in the order of the layers; one that is not there yet was never written."""
     writers = {name: flow for flow in FLOWS for name in flow.writes}
-    found = []
-    for table in TABLES:
-        flow = writers.get(table.full_name)
-        try:
-            version = reader.open_table(data, table).version()
-            written_at = reader.committed_at(data, table, version)
-        except reader.TableMissingError:
-            written_at = None
-        found.append(
-            Freshness(table.full_name, flow.name if flow else None, written_at, flow.freshness if flow else None)
-        )
-    return found
+    written = {table.full_name: _written_at(data, table) for table in TABLES}
+    heard = {flow: max(filter(None, (written.get(name) for name in flow.writes)), default=None) for flow in FLOWS}
+    return [
+        Freshness(name, flow.name, at, heard[flow], flow.freshness)
+        if (flow := writers.get(name))
+        else Freshness(name, None, at, None, None)
+        for name, at in written.items()
+    ]
+
+
+def _written_at(data: DataDir, table: Table) -> datetime | None:
+    try:
+        return reader.committed_at(data, table, reader.open_table(data, table).version())
+    except reader.TableMissingError:
+        return None
 
 
 class Flows:

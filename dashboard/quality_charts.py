@@ -22,7 +22,7 @@ def reasons(rows: "pd.DataFrame") -> "alt.Chart":
             x=alt.X("values:Q", title="values"),
             tooltip=["reason:N", alt.Tooltip("values:Q", format=",")],
         )
-        .properties(height=60 + 26 * len(totals))
+        .properties(height=120 + 28 * len(totals))
     )
     return chart
 
@@ -58,7 +58,7 @@ def budget(rows: "pd.DataFrame", limit: float, most: int = 12) -> "alt.LayerChar
         .encode(x="limit:Q", tooltip=alt.Tooltip("limit:Q", format=".0%"))
     )
     return alt.LayerChart(layer=[bars, line]).properties(
-        height=70 + 26 * len(shown), title=_title("Error budget: devices and days with the largest share at fault")
+        height=150 + 28 * len(shown), title=_title("Error budget: devices and days with the largest share at fault")
     )
 
 

@@ -162,6 +162,7 @@ def _table(rows: list[Row], now: datetime, zone: ZoneInfo) -> None:
         table.style.map(_colour, subset=["Priority"]),
         hide_index=True,
         width="stretch",
+        placeholder="",
         height=min(420, 38 + 35 * len(shown)),
         key=key,
         on_select=choose,
@@ -181,8 +182,10 @@ def _chosen(shown: list[Row], rows: list[Row]) -> Row | None:
     by_id = {row["alert_id"]: row for row in rows}
     options = [row["alert_id"] for row in shown]
     kept = st.session_state.get("alert") or st.query_params.get("alert")
-    if kept and kept in by_id and kept not in options:
-        options.insert(0, kept)
+    if kept in by_id:
+        # By its id, and so not bound to the address by the widget, which would write what people read.
+        st.session_state["alert"] = kept
+        options = [*options, *({kept} - set(options))]
     if not options:
         return None
     picked = st.selectbox(
@@ -190,11 +193,14 @@ def _chosen(shown: list[Row], rows: list[Row]) -> Row | None:
         options,
         index=None,
         key="alert",
-        bind="query-params",
         format_func=lambda alert_id: inbox.named(by_id[alert_id]),
         placeholder="choose one here or in the table, to answer or to understand it",
     )
-    return by_id[picked] if picked else None
+    if picked is None:
+        st.query_params.pop("alert", None)
+        return None
+    st.query_params["alert"] = picked
+    return by_id[picked]
 
 
 def _detail(
@@ -300,7 +306,7 @@ def _story(data: DataDir, alert_id: str, now: datetime, zone: ZoneInfo) -> None:
         }
     )
     numbers: dict[Any, Any] = {name: st.column_config.NumberColumn(format="%.1f") for name in ("Value", "Limit")}
-    st.dataframe(shown, hide_index=True, width="stretch", column_config=numbers)
+    st.dataframe(shown, hide_index=True, width="stretch", placeholder="", column_config=numbers)
 
 
 def _why(data: DataDir, brokers: Brokers | None, desk: Desk | None, row: Row) -> None:

@@ -66,6 +66,7 @@ def _flows(data: DataDir, now: datetime) -> None:
         ),
         hide_index=True,
         width="stretch",
+        placeholder="",
         height=38 + 35 * len(found),
         column_config={
             "Lag": st.column_config.NumberColumn(format="%d", help="Records behind its source"),
@@ -90,9 +91,13 @@ def _freshness(data: DataDir, now: datetime, zone: ZoneInfo) -> None:
         ),
         hide_index=True,
         width="stretch",
+        placeholder="",
         height=420,
     )
-    st.caption("A table for which nothing was sent grows older without fault: its flow then has no lag.")
+    st.caption(
+        "Marked where its flow has written nothing for four times as long as it may be. Where nothing is sent that is"
+        " no fault: the flow then has no lag."
+    )
 
 
 def _when(instant: datetime | None, now: datetime, zone: ZoneInfo) -> str:

@@ -52,18 +52,18 @@ def _trends(root: str, now: "datetime") -> None:
 
 
 def trends_page(data: DataDir, now: datetime) -> "AppTest":
-    return _run(_trends, {"root": str(data.root), "now": now})
+    return run_page(_trends, {"root": str(data.root), "now": now})
 
 
 def ward_page(data: DataDir, gateway: str = NO_GATEWAY) -> "AppTest":
-    return _run(_ward, {"root": str(data.root), "gateway": gateway, "now": NOON})
+    return run_page(_ward, {"root": str(data.root), "gateway": gateway, "now": NOON})
 
 
 def patient_page(data: DataDir, **query: str) -> "AppTest":
-    return _run(_patient, {"root": str(data.root), "now": NOON}, **query)
+    return run_page(_patient, {"root": str(data.root), "now": NOON}, **query)
 
 
-def _run(script: Callable[..., None], arguments: dict[str, Any], **query: str) -> "AppTest":
+def run_page(script: Callable[..., None], arguments: dict[str, Any], **query: str) -> "AppTest":
     from streamlit.testing.v1 import AppTest
 
     app = AppTest.from_function(script, default_timeout=30, kwargs=arguments)
