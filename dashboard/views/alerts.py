@@ -218,7 +218,7 @@ def _detail(
         said = f", by {row['acknowledged_by']}" if row["acknowledged_by"] else ""
         patient = f"[{row['patient_id']}](patient?id={quote(row['patient_id'], safe='')})"
         st.markdown(f"**{inbox.place(row)}**, patient {patient}. State: **{row['state']}**{said}.")
-        _told()
+        _told(row)
         if desk is not None:
             _actions(desk, row, by)
         story, why = st.tabs(["Life cycle", "Explain"])
@@ -228,10 +228,10 @@ def _detail(
             _why(data, brokers, desk, row)
 
 
-def _told() -> None:
-    """What the last order came to, until the next one."""
-    if (told := st.session_state.get("ordered")) is not None:
-        kind, text = told
+def _told(row: Row) -> None:
+    """What the last order about this alert came to, until the next one."""
+    alert_id, kind, text = st.session_state.get("ordered", (None, "", ""))
+    if alert_id == row["alert_id"]:
         (st.success if kind == "taken" else st.error)(text)
 
 
@@ -245,7 +245,7 @@ def _actions(desk: Desk, row: Row, by: str | None) -> None:
         if st.form_submit_button(
             "Acknowledge", type="primary", icon=":material/check:", disabled=by is None or reason is not None
         ):
-            _order(partial(_acknowledge, desk, row, by or "", note.strip() or None))
+            _order(row, partial(_acknowledge, desk, row, by or "", note.strip() or None))
         st.caption(f"It {reason}." if reason else "You take it on: it is not escalated further.")
     with right, st.form(f"silence-{row['alert_id']}", clear_on_submit=True):
         why = st.text_input("Reason for silence", max_chars=1000, key=f"reason-{row['alert_id']}")
@@ -254,14 +254,15 @@ def _actions(desk: Desk, row: Row, by: str | None) -> None:
         length = lasting.selectbox("For", list(_LASTING), index=1, key=f"for-{row['alert_id']}")
         if st.form_submit_button("Silence", icon=":material/notifications_off:", disabled=by is None):
             rule = row["rule_id"] if whole == "this rule" else None
-            _order(partial(_silence, desk, row, by or "", why.strip(), _LASTING[length], rule))
+            _order(row, partial(_silence, desk, row, by or "", why.strip(), _LASTING[length], rule))
 
 
-def _order(give: Callable[[], str]) -> None:
+def _order(row: Row, give: Callable[[], str]) -> None:
     try:
-        st.session_state["ordered"] = ("taken", give())
+        told = ("taken", give())
     except (OrderError, DeskAwayError) as error:
-        st.session_state["ordered"] = ("refused", f"Nothing was ordered: {error}.")
+        told = ("refused", f"Nothing was ordered: {error}.")
+    st.session_state["ordered"] = (row["alert_id"], *told)
     st.rerun(scope="fragment")
 
 
