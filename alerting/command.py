@@ -155,3 +155,12 @@ def silences_at(now: int, given: Iterable[Sent]) -> Silences:
         if not isinstance(command, Acknowledge):
             silences = silences.after(command, at)
     return Silences(tuple(one for one in silences.of if one.until > now))
+
+
+def acknowledgers(given: Iterable[Sent]) -> dict[str, str]:
+    """Who acknowledged, by alert id: the first who did."""
+    found: dict[str, str] = {}
+    for one in given:
+        if isinstance(one.command, Acknowledge):
+            found.setdefault(one.command.alert_id, one.command.by)
+    return found

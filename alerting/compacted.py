@@ -1,5 +1,6 @@
 """Reading a topic whole, following it, and writing to it: what the commands of people need of Kafka."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 _POLL_MS = 500
+_KNOCK_S = 2.0  # a broker that takes longer counts as away
 
 
 class TopicError(RuntimeError):
@@ -33,6 +35,23 @@ def until_end(consumer: KafkaConsumer, stop: threading.Event) -> Iterator[Any]:
     while not stop.is_set() and any((consumer.position(place) or 0) < ends[place] for place in places):
         for records in consumer.poll(timeout_ms=_POLL_MS).values():
             yield from records
+
+
+def knock(bootstrap_servers: str) -> None:
+    """Return once one of the servers takes a connection. Raises OSError where none does.
+
+    A consumer that is made while no broker answers leaves a thread behind each time: ask here first.
+    """
+    refusals: list[str] = []
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+        except OSError as error:
+            refusals.append(f"{server.strip()}: {error}")
+        else:
+            return
+    raise ConnectionError(f"no broker answers ({'; '.join(refusals)})")
 
 
 class Record(NamedTuple):

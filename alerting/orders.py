@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from secrets import token_hex
 
-from alerting.lifecycle import Alert, State
+from alerting.lifecycle import OPEN, Alert, State
 
 LONGEST = timedelta(hours=24)
 """A silence that outlasts a day is forgotten by who made it: it must be asked for."""
@@ -34,11 +34,16 @@ def fresh_id() -> str:
 
 def why_not_acknowledged(alert: Alert) -> str | None:
     """Why an alert cannot be acknowledged as it stands, to be read behind its name; None: it can."""
-    if alert.state is State.ACKNOWLEDGED:
+    return why_not_acknowledged_in(alert.state)
+
+
+def why_not_acknowledged_in(state: State) -> str | None:
+    """The same, by the alert's state."""
+    if state is State.ACKNOWLEDGED:
         return "is acknowledged already"
-    if alert.state is State.PENDING:
+    if state is State.PENDING:
         return "is pending: its delay is not over, and nobody was told of it yet"
-    return None if alert.open else f"is not open any more: it is {alert.state}"
+    return None if state in OPEN else f"is not open any more: it is {state}"
 
 
 def check_end(at: int, ends: int, *, long: bool) -> None:

@@ -22,10 +22,14 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": COHORTS.owner, "on_failure_callback": tell},
-    params={"name": Param("", type="string", description="Name of the snapshot; empty for the run's month.")},
+    params={
+        "name": Param("", type="string", description="Its name; empty for the run's month, or its minute if by hand.")
+    },
     tags=[COHORTS.owner],
 ):
-    named = {"NAME": "{{ params.name or dag_run.run_after.strftime('%Y-%m') }}"}
+    # The month's own run may have been before: one by hand has a name of its own, and the same when it is cleared.
+    of_run = "dag_run.run_after.strftime('%Y-%m-%dT%H%M' if dag_run.run_type == 'manual' else '%Y-%m')"
+    named = {"NAME": f"{{{{ params.name or {of_run} }}}}"}
     create = BashOperator(task_id="create", bash_command='ward snapshot create "$NAME"', env=named, append_env=True)
     create >> BashOperator(
         task_id="verify", bash_command='ward snapshot verify "$NAME" --rebuild', env=named, append_env=True

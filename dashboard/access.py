@@ -68,9 +68,9 @@ def _by_link(data: DataDir, token: str, now: datetime) -> Visitor | None:
         return None
 
 
-def looked(data: DataDir, who: Visitor, patient_id: str, now: datetime) -> bool:
-    """Record that somebody looks at a patient's page; whether it may be shown, which it may not without a record."""
-    return _keep(data, who, "look at the page Patient", patient_id, "done", now)
+def looked(data: DataDir, who: Visitor, patient_id: str, now: datetime, page: str = "Patient") -> bool:
+    """Record that somebody looks at a patient on a page; whether they may be shown, which takes a record."""
+    return _keep(data, who, f"look at the page {page}", patient_id, "done", now)
 
 
 def ordered(data: DataDir, who: Visitor, action: str, patient_id: str | None, outcome: Outcome) -> None:

@@ -1,11 +1,16 @@
-"""The dashboard: a Streamlit script, ``app.py DATA_DIR GATEWAY_URL ENTRY [KEY_FILE]``; ENTRY as dashboard.access."""
+"""The dashboard: a Streamlit script with its arguments behind it.
 
+``app.py DATA_DIR GATEWAY_URL ENTRY KEY_FILE BROKERS TOPICS``: ENTRY as dashboard.access has it, KEY_FILE may be empty.
+"""
+
+import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from dashboard.desk import Brokers
 from lakehouse.datadir import DataDir
 
 # Streamlit leaves a fifth of a laptop's screen free above the title.
@@ -13,16 +18,24 @@ _STYLE = '<style>[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }</
 
 
 def render(
-    data: DataDir, gateway: str, clock: Callable[[], datetime], entry: str = "open", key_file: Path | None = None
+    data: DataDir,
+    gateway: str,
+    clock: Callable[[], datetime],
+    brokers: Brokers | None = None,
+    entry: str = "open",
+    key_file: Path | None = None,
 ) -> None:
-    """Render the page that the address names; by the key in ``key_file`` the gateway is asked."""
+    """Render the page that the address names; by the key in ``key_file`` the gateway is asked.
+
+    Without ``brokers`` alerts are stored ones, and cannot be answered.
+    """
     import streamlit as st
 
     from alerting import pack
     from alerting.bands import arms
     from dashboard import access, live
     from dashboard.clock import zone
-    from dashboard.views import patient, trends, ward
+    from dashboard.views import alerts, burden, patient, quality, research, trends, ward
 
     st.set_page_config(page_title="Wardhouse", page_icon=":material/monitor_heart:", layout="wide")
     st.html(_STYLE)
@@ -50,15 +63,40 @@ def render(
             url_path="patient",
         ),
         st.Page(
+            partial(alerts.page, data, brokers, clock, here, who),
+            title="Alerts",
+            icon=":material/notifications:",
+            url_path="alerts",
+        ),
+        st.Page(
             partial(trends.page, data, rules, clock, here),
             title="Trends",
             icon=":material/calendar_view_week:",
             url_path="trends",
+        ),
+        st.Page(
+            partial(burden.page, data, rules, clock, here),
+            title="Alarm burden",
+            icon=":material/monitoring:",
+            url_path="burden",
+        ),
+        st.Page(
+            partial(quality.page, data, clock, here),
+            title="Data quality",
+            icon=":material/fact_check:",
+            url_path="quality",
+        ),
+        st.Page(
+            partial(research.page, data, clock, here),
+            title="Research",
+            icon=":material/science:",
+            url_path="research",
         ),
     ]
     st.navigation(pages, position="top").run()
 
 
 if __name__ == "__main__":
-    key = Path(sys.argv[4]) if len(sys.argv) > 4 else None
-    render(DataDir(Path(sys.argv[1])), sys.argv[2], lambda: datetime.now(UTC), sys.argv[3], key)
+    _, root, address, entry, key, servers, topics = sys.argv
+    brokers = Brokers(servers, json.loads(topics))
+    render(DataDir(Path(root)), address, lambda: datetime.now(UTC), brokers, entry, Path(key) if key else None)

@@ -1,5 +1,6 @@
 """Running the dashboard: Streamlit in this process, on the loopback interface, without telemetry."""
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dashboard.desk import Brokers
 from dashboard.palette import ACCENT_ON_DARK, LINE
 from lakehouse.datadir import DataDir
 
@@ -40,7 +42,9 @@ class Entrance:
     key_file: Path | None = None
 
 
-def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None], entrance: Entrance) -> None:
+def run(
+    data: DataDir, gateway: str, brokers: Brokers, port: int, on_ready: Callable[[], None], entrance: Entrance
+) -> None:
     """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
     from streamlit.web import bootstrap
 
@@ -51,7 +55,8 @@ def run(data: DataDir, gateway: str, port: int, on_ready: Callable[[], None], en
     bootstrap.load_config_options(options)
     threading.Thread(target=_tell, args=(port, on_ready), name="dashboard-ready", daemon=True).start()
     # Of the key its file's name alone: arguments can be seen by everybody on the machine.
-    arguments = [str(data.root), gateway, entrance.entry, *([str(entrance.key_file)] if entrance.key_file else [])]
+    key_file = "" if entrance.key_file is None else str(entrance.key_file)
+    arguments = [str(data.root), gateway, entrance.entry, key_file, brokers.servers, json.dumps(dict(brokers.names))]
     script = Path(__file__).with_name("app.py")
     bootstrap.run(str(script), False, arguments, options)
 

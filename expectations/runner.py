@@ -115,8 +115,14 @@ def checked_tables() -> tuple[Table, ...]:
 
 
 def pin(data: DataDir, tables: Iterable[Table] | None = None) -> dict[Table, int]:
-    """The newest Delta version of each table that is checked. Raises TableMissingError where there is none yet."""
+    """The newest Delta version of each of the tables, of none of all that are checked. Raises TableMissingError."""
     return {table: reader.open_table(data, table).version() for table in tables or checked_tables()}
+
+
+def to_check(data: DataDir, *, live: bool) -> tuple[Table, ...]:
+    """The tables to check: all, or, where no stream is meant to run, those there are of them, as of history alone."""
+    there = reader.tables_there(data)
+    return tuple(table for table in checked_tables() if live or table.full_name in there)
 
 
 def _recent(table: Table, frame: "DataFrame", now: datetime, window: timedelta | None) -> "DataFrame":

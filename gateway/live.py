@@ -5,7 +5,6 @@ by the functions silver uses, so the ward sees the same numbers as the tables, m
 """
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from alerting.compacted import knock
 from gateway.ingest import RECONNECT_MS
 from lakehouse.vocabulary import signal_by_code
 
@@ -227,20 +227,6 @@ class Feed:
         )
         self._contact = time.monotonic()
         self._cache.forget(self._clock() - KEEP)
-
-
-def knock(bootstrap_servers: str) -> None:
-    """Return once one of the servers takes a connection. Raises OSError where none does."""
-    refusals: list[str] = []
-    for server in bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_MS / 1000).close()
-        except OSError as error:
-            refusals.append(f"{server.strip()}: {error}")
-        else:
-            return
-    raise ConnectionError(f"no broker answers ({'; '.join(refusals)})")
 
 
 def describe(patient: Patient) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from alerting.command import Acknowledge, Command, Silence, Unsilence, encode, sent, silences_at
-from alerting.compacted import TopicError, newest, whole
+from alerting.compacted import TopicError, knock, newest, whole
 from alerting.in_force import UnknownPackError, in_force_at
 from alerting.lifecycle import Alert, State
 from alerting.orders import LongSilenceError, OrderError, check_end, fresh_id, now_ms, why_not_acknowledged
 from alerting.pack import PackError
 from alerting.state import Patient, StateError, readable
 from gateway.ingest import Record
-from gateway.live import knock
 from gateway.problem import RETRY_AFTER_S, Problem
 from lakehouse.datadir import DataDir
 from lakehouse.topics import ALERT_COMMAND, ALERT_RULES, ALERT_STATE, Topic

@@ -19,7 +19,8 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from gateway.live import LatestVitals, apply, describe, instant, knock
+from alerting.compacted import knock
+from gateway.live import LatestVitals, apply, describe, instant
 from lakehouse.topics import ALERT_EVALUATIONS, ALERTS
 
 log = logging.getLogger(__name__)

@@ -1,25 +1,20 @@
 """What topics and gold tell of alerts, for the commands of people: states, commands, who was told, which pack."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import typer
 
-from alerting.command import Acknowledge, Sent, Silence, sent
+from alerting.command import Sent, Silence, sent
 from alerting.compacted import TopicError, whole
 from alerting.pack import Pack, PackError, load
 from alerting.state import Patient, readable
 from alerting.words import count
 from lakehouse.datadir import DataDir
-from lakehouse.reader import TableMissingError, query
 from lakehouse.topics import ALERT_COMMAND
 from wardhouse.broker import bootstrap_servers
 from wardhouse.in_force import in_force_or_started_with
 from wardhouse.settings import Settings
-
-Rows = list[dict[str, Any]]
 
 
 def patients(values: Iterable[bytes]) -> list[Patient]:
@@ -39,15 +34,6 @@ def commands(settings: Settings, data: DataDir) -> list[Sent]:
     return sent((record.value, record.at) for record in records)
 
 
-def acknowledgers(given: Iterable[Sent]) -> dict[str, str]:
-    """Who acknowledged, by alert id: the first who did."""
-    found: dict[str, str] = {}
-    for one in given:
-        if isinstance(one.command, Acknowledge):
-            found.setdefault(one.command.alert_id, one.command.by)
-    return found
-
-
 def silences_by_id(settings: Settings, data: DataDir) -> dict[str, Silence] | None:
     """Every silence that alert.command holds, over or not; None where no broker answers."""
     try:
@@ -55,34 +41,6 @@ def silences_by_id(settings: Settings, data: DataDir) -> dict[str, Silence] | No
     except TopicError:
         return None
     return {one.command.command_id: one.command for one in given if isinstance(one.command, Silence)}
-
-
-@dataclass(frozen=True)
-class Tellings:
-    """Rows of gold.alert_notification and gold.alert_delivery; ``missing`` names those of them that are not there."""
-
-    notifications: Rows
-    deliveries: Rows
-    missing: tuple[str, ...]
-
-
-def tellings(data: DataDir, alert_ids: list[str]) -> Tellings:
-    """Who was told of these alerts, and how that ended."""
-    decided = "SELECT * FROM gold.alert_notification WHERE list_has_any(alert_ids, $ids) ORDER BY decided_at"
-    ended = "SELECT * FROM gold.alert_delivery WHERE list_has_any(alert_ids, $ids) ORDER BY ended_at"
-    missing: list[str] = []
-    found = [rows(data, sql, {"ids": alert_ids}, missing) for sql in (decided, ended)]
-    return Tellings(found[0], found[1], tuple(missing))
-
-
-def rows(data: DataDir, sql: str, params: Mapping[str, Any], missing: list[str]) -> Rows:
-    """The rows of a query; of a table that is not there none, and its name goes to ``missing``."""
-    try:
-        found: Rows = query(data, sql, params).to_pylist()
-    except TableMissingError as error:
-        missing.append(error.table.full_name)
-        return []
-    return found
 
 
 def pack_of(settings: Settings, data: DataDir, label: str, rules: str | None) -> Pack | None:

@@ -10,20 +10,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Protocol
-from zlib import crc32
 
 import numpy as np
 
-from alerting.bands import Arms, BandName, arms, band_of
+from alerting.bands import Arms, BandName, arms
 from alerting.evaluation import Evaluation, Reading
 from alerting.lab import Episode, Outcome, Trial
+from alerting.minutes import banded, evaluation, of_share
 from alerting.offline import evaluations
 from alerting.pack import Pack
-from lakehouse.datadir import DataDir
 from lakehouse.message import Message
 from lakehouse.sources.registry import source_named
 from lakehouse.sources.source import Selection, Tally, timed
@@ -55,7 +53,7 @@ class Truth:
         number, shares = share
         limits = arms(pack)
         if any(self.run.options.fault_rates.values()):
-            mine = (one for one in regenerate.messages(self.run) if _of(one[1]["patient_id"], share))
+            mine = (one for one in regenerate.messages(self.run) if of_share(one[1]["patient_id"], share))
             return evaluations(mine, limits, pack.label)
         return _of_readings(self.run, limits, pack.label, number, shares)
 
@@ -77,40 +75,6 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Gold:
-    """Minutes of the lakehouse, from ``since`` up to ``until``."""
-
-    data: DataDir
-    since: datetime
-    until: datetime
-
-    def evaluations(self, pack: Pack, share: tuple[int, int]) -> Iterator[Evaluation]:
-        """The last value of each signal and minute, patient after patient."""
-        from lakehouse.reader import query
-
-        sql = (
-            'SELECT patient_id, epoch_ms(minute) AS at, list(code) AS codes, list("last") AS "values"'
-            " FROM gold.vital_sign_minute WHERE minute >= $since AND minute < $until"
-            " GROUP BY patient_id, minute ORDER BY patient_id, minute"
-        )
-        limits = arms(pack)
-        found = query(self.data, sql, {"since": self.since, "until": self.until})
-        offset = 0
-        for batch in found.to_batches(max_chunksize=10_000):
-            columns = (batch.column(name).to_pylist() for name in ("patient_id", "at", "codes", "values"))
-            for patient_id, at, codes, values in zip(*columns, strict=True):
-                if _of(patient_id, share):
-                    offset += 1
-                    readings = _readings(codes, values, limits, None)
-                    quiet = all(reading.band == "normal" for reading in readings)
-                    yield _evaluation((patient_id, "", None, None), at, readings, quiet, pack.label, offset, "gold")
-
-    def episodes(self) -> tuple[Episode, ...]:
-        """None: gold says what was measured, and not what was so."""
-        return ()
-
-
-@dataclass(frozen=True)
 class Replay:
     """A data set of real patients; each value counts as received when it was observed."""
 
@@ -121,7 +85,7 @@ class Replay:
     def evaluations(self, pack: Pack, share: tuple[int, int]) -> Iterator[Evaluation]:
         """Each message as the alert flow would judge it."""
         events = source_named(self.source).events(self.path, self.selection, Tally())
-        mine: Iterable[tuple[int, Message]] = (one for one in timed(events) if _of(one[1]["patient_id"], share))
+        mine: Iterable[tuple[int, Message]] = (one for one in timed(events) if of_share(one[1]["patient_id"], share))
         return evaluations(mine, arms(pack), pack.label)
 
     def episodes(self) -> tuple[Episode, ...]:
@@ -158,10 +122,6 @@ def _share(history: History, pack: Pack, acknowledged_after_s: float | None, sha
     return trial.end(history.episodes())
 
 
-def _of(patient_id: str, share: tuple[int, int]) -> bool:
-    return share[1] == 1 or crc32(patient_id.encode()) % share[1] == share[0]
-
-
 def _of_readings(run: regenerate.Run, limits: Arms, pack: str, number: int, shares: int) -> Iterator[Evaluation]:
     """Evaluations of a run's readings: most are normal in every signal, which numpy sees for all patients at once."""
     patients = regenerate.patients(run)
@@ -182,9 +142,9 @@ def _of_readings(run: regenerate.Run, limits: Arms, pack: str, number: int, shar
             if normal[row]:
                 readings = tuple(map(Reading, codes, all_normal, values[row]))
             else:
-                readings = _readings(codes, values[row], limits, patient.unit)
+                readings = banded(codes, values[row], limits, patient.unit)
             place = patient.patient_id, patient.device_id, patient.unit, patient.bed
-            yield _evaluation(place, instants[row], readings, normal[row], pack, offset, "simulator")
+            yield evaluation(place, instants[row], readings, normal[row], pack, offset, "simulator")
 
 
 def _normal_ranges(
@@ -201,25 +161,3 @@ def _normal_ranges(
             high.append(min((arm.bound for arm in its if arm.operator == ">"), default=np.inf))
         found[unit] = low, high
     return found
-
-
-def _readings(codes: Iterable[str], values: Iterable[float], limits: Arms, unit: str | None) -> tuple[Reading, ...]:
-    """Values that are known to be usable, each with its band."""
-    found = ((code, value, band_of(limits, code, value, unit)) for code, value in zip(codes, values, strict=True))
-    return tuple([Reading(code, band.band, value, band.rule, band.limit) for code, value, band in found])
-
-
-def _evaluation(
-    place: tuple[str, str, str | None, str | None],
-    at: int,
-    readings: tuple[Reading, ...],
-    quiet: bool,
-    pack: str,
-    offset: int,
-    source: str,
-) -> Evaluation:
-    """Readings of one instant; ``place`` is patient, device, unit and bed."""
-    patient_id, device_id, unit, bed = place
-    return Evaluation(
-        pack, str(offset), patient_id, device_id, source, "final", 0, offset, at, at, readings, quiet, unit, bed
-    )

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from lakehouse.flow_status import FlowStatus
 from wardhouse.processes import Condition
-from wardhouse.status import FlowStatus
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

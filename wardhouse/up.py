@@ -24,6 +24,7 @@ import orjson
 
 from alerting.terminal import line as alert_line
 from lakehouse.datadir import DataDir
+from lakehouse.flow_status import FlowTail, Follower, flow_tails
 from lakehouse.pipeline import ALERT_ROUTER
 from lakehouse.progress import Record
 from lakehouse.topics import ALERTS, TOPICS
@@ -33,7 +34,7 @@ from wardhouse.component import component, read_state
 from wardhouse.errors import Failure
 from wardhouse.processes import Interrupted, Program, Supervisor
 from wardhouse.settings import DEFAULT_BROKER_PORT, Settings
-from wardhouse.status import FlowTail, Follower, flow_tails, wait_until_landed
+from wardhouse.status import wait_until_landed
 from wardhouse.terminal import ALERTS_SHOWN, Picture, View
 from wardhouse.topics import Offsets, end_offsets, ensure
 

@@ -10,6 +10,7 @@ from alerting.history import COLUMNS, Device, Place, devices, evaluations, usabl
 from alerting.in_force import InForce
 from alerting.kinds import DeviceRule, Rule, ScoreRule
 from alerting.limits import LimitError, OwnLimits
+from alerting.stored import rows, tellings
 from alerting.why_not import Evidence, Question, span_needed
 from alerting.words import instant
 from lakehouse.datadir import DataDir
@@ -18,7 +19,7 @@ from lakehouse.reader import TableMissingError, query
 from lakehouse.scores import STALE_AFTER
 from lakehouse.topics import ALERT_LIMIT
 from lakehouse.vocabulary import signal_by_name
-from wardhouse.alerts import rows, silences_by_id, tellings
+from wardhouse.alerts import silences_by_id
 from wardhouse.broker import bootstrap_servers
 from wardhouse.in_force import in_force_or_started_with
 from wardhouse.settings import Settings

@@ -15,17 +15,23 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
 import pytest
 from websockets.sync.client import connect
 
+from alerting.router import Topics
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from tests.fixtures.delta import append
+from tests.integration.test_alert_commands import breach, listed, names, routing
+from tests.integration.test_router import send, wait_for
+
+__all__ = ["names"]
 
 START_TIMEOUT_S = 30.0
 
@@ -125,6 +131,42 @@ class Browser:
                 raise AssertionError(f"no {selector} on the page")
             time.sleep(0.1)
 
+    def click(self, text: str, within_s: float = 30) -> None:
+        """Click what says this, once it is there: a button, a tab, a link."""
+        found = (
+            "[...document.querySelectorAll('button, a, [role=tab]')]"
+            f".find(e => e.innerText.includes({json.dumps(text)}) && !e.disabled)"
+        )
+        deadline = time.monotonic() + within_s
+        while not self.script(f"{found} && ({found}.click(), true)"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing to click says {text!r}; the page says: {self.text()!r}")
+            time.sleep(0.1)
+
+    def type(self, label: str, text: str) -> None:
+        """Write into the field of a label, as a keyboard does, and leave it by Tab."""
+        self.wait_for_element(f"input[aria-label={json.dumps(label)}]")
+        self.script(f"document.querySelector('input[aria-label={json.dumps(label)}]').focus()")
+        self.call("Input.insertText", text=text)
+        tab = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **tab)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **tab)
+
+    def looks(self, *, width: int = 1400, height: int = 1000, dark: bool = False) -> None:
+        """The window's size, which of a phone's width counts as a phone, and the theme."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[theme])
+
+    def wait_for_rest(self, within_s: float = 30) -> None:
+        """Return once nothing on the page is still to be drawn."""
+        deadline = time.monotonic() + within_s
+        while self.script("document.querySelector('[data-testid=stSkeleton]') !== null"):
+            assert time.monotonic() < deadline, "a part of the page is never drawn"
+            time.sleep(0.1)
+
     def downloaded(self, button: str, folder: Path, within_s: float = 60) -> Path:
         """Click a button by its text and return the file that comes of it, whole."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,41 +201,26 @@ def browser() -> Iterator[Browser]:
 
 
 def write_ward(data: DataDir, now: datetime) -> None:
-    """Two patients of one unit over two hours, one of them with a high heart rate and an open alert."""
-    import deltalake
-
-    minutes = [now - timedelta(minutes=number) for number in range(1, 121)]
+    """Two patients of one unit over two hours: one with a high heart rate, an open alert and a value in quarantine."""
     values = {"ward/calm": [72.0] * 120, "ward/ill": [135.0 - number / 2 for number in range(120)]}
-    rows = [
-        (patient, at, value) for patient, series in values.items() for at, value in zip(minutes, series, strict=True)
-    ]
-    instant = pa.timestamp("us", "UTC")
-    deltalake.write_deltalake(
-        data.table(VITAL_SIGN_MINUTE),
-        pa.table(
-            {
-                "patient_id": [row[0] for row in rows],
-                "code": ["8867-4"] * len(rows),
-                "minute": pa.array([row[1] for row in rows], instant),
-                "unit": ["/min"] * len(rows),
-                "count": pa.array([60] * len(rows), pa.int64()),
-                **{name: [row[2] for row in rows] for name in ("min", "mean", "max", "first", "last")},
-            }
-        ),
-    )
-    deltalake.write_deltalake(
-        data.table(OBSERVATION),
-        pa.table(
-            {
-                "patient_id": list(values),
-                "location_unit": ["ICU", "ICU"],
-                "location_bed": ["1", "2"],
-                "observed_at": pa.array([now, now], instant),
-            }
-        ),
-    )
+    statistics = ("min", "mean", "max", "first", "last")
+    for patient, series in values.items():
+        of_signal = {"patient_id": patient, "code": "8867-4", "unit": "/min", "count": 60}
+        minutes = [
+            {**of_signal, "minute": now - timedelta(minutes=number), **dict.fromkeys(statistics, value)}
+            for number, value in enumerate(series, 1)
+        ]
+        append(data, VITAL_SIGN_MINUTE, *minutes)
+    came = {"observed_at": now, "received_at": now, "topic": "vitals", "source": "ward", "device_id": "monitor-1"}
+    for bed, patient in enumerate(values, 1):
+        named = {"patient_id": patient, "location_unit": "ICU", "location_bed": str(bed)}
+        append(data, OBSERVATION, {"observation_id": bytes([bed]), "version": b"1", **named, **came})
+    bad = {"observation_id": b"bad", "version": b"1", "failed_constraints": ["unknown_unit"]}
+    append(data, OBSERVATION_QUARANTINE, {**bad, **came})
+    at = now - timedelta(minutes=28)
     alert = {
         "alert_id": "a",
+        "sequence": 0,
         "state": "active",
         "rule_id": "heart-rate-high",
         "title": "Heart rate high",
@@ -207,18 +234,13 @@ def write_ward(data: DataDir, now: datetime) -> None:
         "value": 121.0,
         "limit_value": 120.0,
     }
-    opened = pa.array([now - timedelta(minutes=28)], instant)
-    columns = {name: [value] for name, value in alert.items()}
-    deltalake.write_deltalake(
-        data.table(ALERT_EVENT),
-        pa.table({**columns, "sequence": pa.array([0], pa.int32()), "observed_at": opened, "emitted_at": opened}),
-    )
+    append(data, ALERT_EVENT, {**alert, "observed_at": at, "emitted_at": at})
+    append(data, ALERT, {**alert, "opened_at": at, "active_at": at, "changed_at": at, "escalations": 0})
 
 
-@pytest.fixture
-def dashboard(data: DataDir) -> Iterator[str]:
+@contextmanager
+def serving(data: DataDir) -> Iterator[str]:
     """The address of a running dashboard over the data dir."""
-    write_ward(data, datetime.now(UTC).replace(second=0, microsecond=0))
     ward = Path(sys.executable).with_name("ward")
     arguments = ["dashboard", "--data-dir", str(data.root), "--port", "0", "--gateway", "http://127.0.0.1:1"]
     with subprocess.Popen([ward, *arguments], stdout=subprocess.PIPE, text=True) as process:
@@ -233,6 +255,16 @@ def dashboard(data: DataDir) -> Iterator[str]:
         process.communicate(timeout=20)
     assert process.returncode == 0
     assert not state.exists()
+
+
+@pytest.fixture
+def dashboard(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A running dashboard over two patients, without a broker."""
+    # One of somebody else's may listen on the usual port.
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    write_ward(data, datetime.now(UTC).replace(second=0, microsecond=0))
+    with serving(data) as address:
+        yield address
 
 
 def test_from_the_ward_a_click_on_the_patient_in_need_leads_to_the_trend(
@@ -272,3 +304,63 @@ def test_what_a_page_shows_can_be_taken_along_as_a_file(browser: Browser, dashbo
     assert report.name.startswith("trend-ICU-")
     assert report.read_bytes().startswith(b"%PDF-")
     assert figures.read_text().startswith("care_unit,period,measure,")
+
+
+PAGES = ("Ward", "Patient", "Alerts", "Trends", "Alarm burden", "Data quality", "Research")
+SAYS = {
+    "": "Open alerts (1)",
+    "patient": "Alerts in this span",
+    "alerts": "nothing can be ordered",
+    "burden": "What if",
+    "quality": "In quarantine",
+    "research": "No cohort has been built",
+}
+
+
+def test_every_page_opens_on_a_desk_and_in_the_dark_on_a_phone(
+    browser: Browser, dashboard: str, tmp_path: Path
+) -> None:
+    pictures = Path(os.environ.get("WARD_TEST_OUTPUT", tmp_path))
+    for name, look in (("light", {}), ("dark-phone", {"dark": True, "width": 390, "height": 844})):
+        browser.looks(**look)
+        for page, says in SAYS.items():
+            browser.open(f"{dashboard}/{page}")
+            browser.wait_for(says)
+            assert browser.script("document.documentElement.scrollWidth <= window.innerWidth"), (page, look)
+            browser.wait_for_rest()
+            assert "Page not found" not in browser.text()
+            browser.screenshot(pictures / f"{page or 'ward'}-{name}.png")
+    browser.looks()
+    browser.open(f"{dashboard}/burden?period=1+hour")
+    for page in PAGES:
+        browser.wait_for(page)
+    browser.click("Compare")
+    browser.wait_for("tells 0% less often than", within_s=60)
+    browser.screenshot(pictures / "what-if.png")
+
+
+def test_an_alert_that_is_acknowledged_in_the_browser_is_acknowledged_for_the_commands(
+    browser: Browser, broker: str, names: Topics, data: DataDir, tmp_path: Path
+) -> None:
+    pictures = Path(os.environ.get("WARD_TEST_OUTPUT", tmp_path))
+    with routing(broker, names, data) as router:
+        send(broker, names.evaluations, breach(0), breach(1, "hospital/2"))
+        wait_for(lambda: len(router.shown) == 2)
+        first = next(event["alert_id"] for event in router.shown if event["patient_id"] == "hospital/1")
+        with serving(data) as address:
+            browser.open(f"{address}/alerts?alert={first}")
+            browser.wait_for("Live: what the router holds")
+            browser.type("Your name", "nurse on duty")
+            browser.wait_for("You take it on")
+            browser.type("Comment (optional)", "on my way")
+            browser.click("Acknowledge")
+            browser.wait_for("is acknowledged by nurse on duty: the router has taken it.")
+            browser.screenshot(pictures / "acknowledged.png")
+            browser.click("Alarm burden")
+            browser.wait_for("Nothing has been stored yet")
+            browser.click("Alerts")
+            browser.wait_for("Live: what the router holds")
+            assert browser.script("document.querySelector('input[aria-label=\"Your name\"]').value") == "nurse on duty"
+        found = listed(data)["hospital/1"]
+        assert (found["state"], found["acknowledged_by"]) == ("acknowledged", "nurse on duty")
+        assert router.shown[-1]["note"] == "on my way"

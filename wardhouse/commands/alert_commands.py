@@ -230,7 +230,8 @@ def wait_until(
 
 
 def _by_whom(settings: Settings, folder: "DataDir", alert_id: str) -> str:
-    from wardhouse.alerts import acknowledgers, commands
+    from alerting.command import acknowledgers
+    from wardhouse.alerts import commands
 
     who = acknowledgers(commands(settings, folder)).get(alert_id)
     return f", by {who}" if who else ""

@@ -9,8 +9,6 @@ from wardhouse.commands import alert_commands
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from lakehouse.datadir import DataDir
 
 app = typer.Typer(help="Alerts: what is open, why, who was told; acknowledge and silence.", no_args_is_help=True)
@@ -18,8 +16,6 @@ app.command("ack")(alert_commands.ack)
 app.command("silence")(alert_commands.silence)
 app.command("unsilence")(alert_commands.unsilence)
 app.command("silences")(alert_commands.silences)
-
-_PRIORITY = ("high", "medium", "low")
 
 
 @app.callback()
@@ -44,6 +40,7 @@ def list_alerts(
 
     Technical alarms come after the others, under a heading of their own.
     """
+    from alerting.inbox import urgency
     from alerting.lifecycle import OPEN, State
     from alerting.state import StateError
     from wardhouse.errors import failures
@@ -62,11 +59,7 @@ def list_alerts(
         and category in (None, alert["category"])
         and alert["state"] in wanted
     ]
-    _show(sorted(shown, key=_urgency), as_json=as_json)
-
-
-def _urgency(alert: dict[str, Any]) -> tuple[bool, int, int]:
-    return alert["category"] == "technical", _PRIORITY.index(alert["priority"]), alert["observed_at"]
+    _show(sorted(shown, key=urgency), as_json=as_json)
 
 
 def _show(alerts: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -84,10 +77,12 @@ def _show(alerts: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _alerts(settings: Settings, folder: "DataDir") -> list[dict[str, Any]]:
     """The last alert of each patient and rule. Raises StateError; a Failure where neither broker nor gold has any."""
+    from alerting.command import acknowledgers
     from alerting.compacted import TopicError, newest
+    from alerting.inbox import from_gold, from_states
     from lakehouse.reader import TableMissingError
     from lakehouse.topics import ALERT_STATE
-    from wardhouse.alerts import acknowledgers, commands
+    from wardhouse.alerts import commands, patients
     from wardhouse.broker import bootstrap_servers
     from wardhouse.errors import Failure
 
@@ -96,12 +91,12 @@ def _alerts(settings: Settings, folder: "DataDir") -> list[dict[str, Any]]:
         given = commands(settings, folder)
     except TopicError as unreachable:
         try:
-            found = _from_gold(folder)
+            found = from_gold(folder)
         except TableMissingError:
             raise Failure(str(unreachable)) from None
         typer.echo("no broker answers: these are the alerts of gold.alert_event", err=True)
         return found
-    return _from_states(states, acknowledgers(given))
+    return from_states(patients(states), acknowledgers(given))
 
 
 @app.command()
@@ -132,8 +127,9 @@ def explain(
     """Explain one alert: why it fired, what became of it, who was told, who acknowledged it, what muted it."""
     from alerting.answers import explanation
     from alerting.pack import PackError
+    from alerting.stored import tellings
     from lakehouse.reader import TableMissingError
-    from wardhouse.alerts import pack_of, silences_by_id, tellings
+    from wardhouse.alerts import pack_of, silences_by_id
     from wardhouse.errors import failures
 
     settings, folder = Settings(), data_dir(data)
@@ -191,47 +187,6 @@ def _events(data: "DataDir", alert: str) -> list[dict[str, Any]]:
     if names := sorted({event["alert_id"] for event in events} - {events[0]["alert_id"]}):
         raise Failure(f"{alert} begins the ids of {len(names) + 1} alerts: give more of it")
     return events
-
-
-def _from_states(values: "Iterable[bytes]", acknowledged_by: "Mapping[str, str]") -> list[dict[str, Any]]:
-    from wardhouse.alerts import patients
-
-    return [
-        {
-            "alert_id": alert.alert_id,
-            "patient_id": patient.patient_id,
-            "location_unit": patient.location_unit,
-            "location_bed": patient.location_bed,
-            "rule_id": alert.definition.rule_id,
-            "title": alert.definition.title,
-            "priority": alert.definition.priority,
-            "category": alert.definition.category,
-            "state": alert.state.value,
-            "step": alert.step,
-            "muted_by": alert.muted_by,
-            "acknowledged_by": acknowledged_by.get(alert.alert_id) if alert.state == "acknowledged" else None,
-            "limit_value": alert.limit,
-            "observed_at": alert.opened_at,
-        }
-        for patient in patients(values)
-        for alert in patient.alerts.values()
-    ]
-
-
-def _from_gold(data: "DataDir") -> list[dict[str, Any]]:
-    """The last event of each alert, with the instant of its first."""
-    from lakehouse.reader import query
-
-    last = """
-    SELECT alert_id, any_value(patient_id) AS patient_id, max_by(location_unit, sequence) AS location_unit,
-      max_by(location_bed, sequence) AS location_bed, any_value(rule_id) AS rule_id, any_value(title) AS title,
-      any_value(priority) AS priority, any_value(category) AS category, max_by(state, sequence) AS state,
-      coalesce(arg_max_null(escalation_step, sequence), 0) AS step, arg_max_null(muted_by, sequence) AS muted_by,
-      arg_max_null(actor, sequence) AS acknowledged_by, min_by(limit_value, sequence) AS limit_value,
-      epoch_ms(min_by(observed_at, sequence)) AS observed_at
-    FROM gold.alert_event GROUP BY alert_id"""
-    found: list[dict[str, Any]] = query(data, last).to_pylist()
-    return found
 
 
 def _line(alert: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ def dashboard(
 ) -> None:
     """Show wards and patients in the browser."""
     from dashboard import server
+    from dashboard.desk import Brokers
     from lakehouse.topics import AUDIT
     from wardhouse.audit import sending
     from wardhouse.broker import bootstrap_servers
@@ -39,6 +40,7 @@ def dashboard(
     with failures(server.PortTakenError):
         running_gateway = read_state(where, "gateway")
         live = gateway or (running_gateway.address if running_gateway else None) or _USUAL_GATEWAY
+        brokers = Brokers(bootstrap_servers(settings, where), settings.topics())
         chosen = port or server.free_port()
         address = f"http://{server.HOST}:{chosen}"
         with component(where, "dashboard", address) as running:
@@ -50,5 +52,5 @@ def dashboard(
             secrets = streamlit_secrets(settings, where, address)
             entry = "link" if links_only else "login" if secrets else "open"
             entrance = server.Entrance(entry, secrets, gateway_key)
-            with sending(where, bootstrap_servers(settings, where), settings.topic(AUDIT)):
-                server.run(where, live, chosen, ready, entrance)
+            with sending(where, brokers.servers, settings.topic(AUDIT)):
+                server.run(where, live, brokers, chosen, ready, entrance)

@@ -150,10 +150,11 @@ def _stored(
 ) -> "History":
     from datetime import UTC, datetime, timedelta
 
+    from alerting.minutes import Gold
     from lakehouse.sources.registry import source_named
     from lakehouse.sources.source import Selection
     from wardhouse.errors import Failure
-    from wardhouse.lab import Gold, Replay
+    from wardhouse.lab import Replay
 
     first, last = _instant("--from", since), _instant("--to", until)
     if source is SourceName.GOLD:

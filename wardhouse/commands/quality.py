@@ -48,7 +48,7 @@ def run(
     if live is None:
         live = any(read_state(data, name) for name in ("stream", "stream-lakehouse"))
     with failures(SessionError, TableMissingError, runner.ValidationError):
-        versions = runner.pin(data)
+        versions = runner.pin(data, runner.to_check(data, live=live))
         spark = build_session("wardhouse-quality", settings.jars, memory=memory)
         try:
             results = runner.run(

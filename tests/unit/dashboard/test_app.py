@@ -53,18 +53,18 @@ def _trends(root: str, now: "datetime") -> None:
 
 
 def trends_page(data: DataDir, now: datetime) -> "AppTest":
-    return _run(_trends, {"root": str(data.root), "now": now})
+    return run_page(_trends, {"root": str(data.root), "now": now})
 
 
 def ward_page(data: DataDir, gateway: str = NO_GATEWAY) -> "AppTest":
-    return _run(_ward, {"root": str(data.root), "gateway": gateway, "now": NOON})
+    return run_page(_ward, {"root": str(data.root), "gateway": gateway, "now": NOON})
 
 
 def patient_page(data: DataDir, **query: str) -> "AppTest":
-    return _run(_patient, {"root": str(data.root), "now": NOON}, **query)
+    return run_page(_patient, {"root": str(data.root), "now": NOON}, **query)
 
 
-def _run(script: Callable[..., None], arguments: dict[str, Any], **query: str) -> "AppTest":
+def run_page(script: Callable[..., None], arguments: dict[str, Any], **query: str) -> "AppTest":
     from streamlit.testing.v1 import AppTest
 
     app = AppTest.from_function(script, default_timeout=30, kwargs=arguments)
@@ -316,7 +316,7 @@ def noted(data: DataDir) -> list[dict[str, Any]]:
 
 
 def entering(data: DataDir, entry: str, now: datetime = NOON, **query: str) -> "AppTest":
-    return _run(_entering, {"root": str(data.root), "entry": entry, "now": now}, **query)
+    return run_page(_entering, {"root": str(data.root), "entry": entry, "now": now}, **query)
 
 
 def _entering(root: str, entry: str, now: "datetime") -> None:
@@ -325,7 +325,7 @@ def _entering(root: str, entry: str, now: "datetime") -> None:
     from dashboard.app import render
     from lakehouse.datadir import DataDir
 
-    render(DataDir(Path(root)), "http://127.0.0.1:1", lambda: now, entry)
+    render(DataDir(Path(root)), "http://127.0.0.1:1", lambda: now, entry=entry)
 
 
 def test_one_look_at_a_patient_is_one_record_however_often_the_page_renews_itself(data: DataDir, write: Write) -> None:

@@ -7,9 +7,9 @@ import pytest
 import typer
 from rich.console import Console
 
+from lakehouse.flow_status import FlowStatus
 from wardhouse.durations import seconds
 from wardhouse.processes import Condition
-from wardhouse.status import FlowStatus
 from wardhouse.terminal import Picture, PlainView, duration, number, plain_line, render
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
