@@ -28,7 +28,7 @@ with DAG(
     tags=[COHORTS.owner],
 ):
     # The month's own run may have been before: one by hand has a name of its own, and the same when it is cleared.
-    of_run = "dag_run.run_after.strftime('%Y-%m-%dT%H%M' if dag_run.run_type == 'manual' else '%Y-%m')"
+    of_run = "dag_run.run_after.strftime('%Y-%m-%d-%H%M' if dag_run.run_type == 'manual' else '%Y-%m')"
     named = {"NAME": f"{{{{ params.name or {of_run} }}}}"}
     create = BashOperator(task_id="create", bash_command='ward snapshot create "$NAME"', env=named, append_env=True)
     create >> BashOperator(
