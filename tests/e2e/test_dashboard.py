@@ -24,6 +24,7 @@ from typing import Any, Self
 import pytest
 from websockets.sync.client import connect
 
+from alerting.compacted import whole
 from alerting.router import Topics
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
@@ -71,14 +72,15 @@ class Browser:
         port = self._port()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
             page = next(target for target in json.load(answer) if target["type"] == "page")
-        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
+        self._connection = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
+        self._socket = self._connection.__enter__()
         self.call("Emulation.setTimezoneOverride", timezoneId=self._time_zone)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._connection.__exit__(kind, error, traceback)
         self._process.terminate()
         self._process.wait(10)
         self._profile.cleanup()
@@ -364,3 +366,10 @@ def test_an_alert_that_is_acknowledged_in_the_browser_is_acknowledged_for_the_co
         found = listed(data)["hospital/1"]
         assert (found["state"], found["acknowledged_by"]) == ("acknowledged", "nurse on duty")
         assert router.shown[-1]["note"] == "on my way"
+    topic = json.loads(os.environ["WARD_TOPIC_NAMES"])["audit"]
+    recorded = [json.loads(record.value) for record in whole(broker, topic)]
+    assert [(one["actor"], one["action"], one["patient_id"], one["outcome"]) for one in recorded] == [
+        ("local", "look at the page Alerts", "hospital/1", "done"),
+        ("nurse on duty", "look at the page Alerts", "hospital/1", "done"),
+        ("nurse on duty", "acknowledge", "hospital/1", "done"),
+    ]
