@@ -1,7 +1,7 @@
 """The only Delta IO: creating declared tables and the few ways in which flows write them, each safe to repeat."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -167,15 +167,20 @@ def _same_key(table: Table) -> str:
 
 
 @contextmanager
-def _transaction(spark: "SparkSession", write: Write) -> Iterator[None]:
-    """MERGE takes its identity from the session, so it is set for this one write alone."""
-    spark.conf.set(_APP_ID, write.app_id)
-    spark.conf.set(_VERSION, str(write.version))
+def told(spark: "SparkSession", conf: Mapping[str, str]) -> Iterator[None]:
+    """Have the session told this for the block alone."""
+    for name, value in conf.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        spark.conf.unset(_APP_ID)
-        spark.conf.unset(_VERSION)
+        for name in conf:
+            spark.conf.unset(name)
+
+
+def _transaction(spark: "SparkSession", write: Write) -> AbstractContextManager[None]:
+    """MERGE takes its identity from the session, so it is set for this one write alone."""
+    return told(spark, {_APP_ID: write.app_id, _VERSION: str(write.version)})
 
 
 def within(column: str, instants: Iterable[datetime], step: timedelta, most: int = MOST_RANGES) -> str:

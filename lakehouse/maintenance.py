@@ -3,12 +3,13 @@
 A table on a local disk has one safe writer, so the lakehouse application stands still meanwhile.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.delta import timestamp
+from lakehouse.delta import timestamp, told
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -18,15 +19,18 @@ KEPT = timedelta(days=30)
 """How long files stay that only older versions need. It outlasts a stream that stands still over holidays, and is how
 far back a table can be read as of a time."""
 
-CONF = {
+_MB = 1024 * 1024
+LEFT_ALONE = "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold"
+"""Delta's name for the size in bytes from which on what was clustered together is not written anew."""
+_FILES = {
     # A reader of one patient opens a few files, and in them a few groups of rows: half a million, some 4 MB.
-    "spark.databricks.delta.optimize.maxFileSize": str(128 * 1024 * 1024),
+    "spark.databricks.delta.optimize.maxFileSize": str(128 * _MB),
     "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
-    "spark.hadoop.parquet.block.size": str(4 * 1024 * 1024),
-    # What has been clustered together to this size is left alone. Delta's 100 GB would write all of it anew each night.
-    "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(1024 * 1024 * 1024),
+    "parquet.block.size": str(4 * _MB),
 }
-"""What a session has to be told for :func:`maintain`."""
+# Delta's 100 GB would write all of it anew each night.
+_NIGHTLY = {**_FILES, LEFT_ALONE: str(1024 * _MB)}
+_HOURLY = {**_FILES, LEFT_ALONE: str(16 * _MB)}
 
 _RETENTION = "delta.deletedFileRetentionDuration"
 
@@ -48,12 +52,22 @@ def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kep
     files_before, _ = _size(spark, path)
     expired = _expire(spark, table, path, now)
     _cluster(spark, table, path)
-    spark.sql(f"OPTIMIZE delta.`{path}`")
+    _optimize(spark, path, _NIGHTLY)
     _keep(spark, path, kept)
     there = _data_files(path)
     spark.sql(f"VACUUM delta.`{path}`")
     files, size = _size(spark, path)
     return Maintained(table.full_name, expired, files_before, files, size, there - _data_files(path))
+
+
+def join(spark: "SparkSession", path: Path) -> None:
+    """Join and cluster the files that have come since, and no more: seconds, while :func:`maintain` takes minutes."""
+    _optimize(spark, path, _HOURLY)
+
+
+def _optimize(spark: "SparkSession", path: Path, conf: Mapping[str, str]) -> None:
+    with told(spark, conf):
+        spark.sql(f"OPTIMIZE delta.`{path}`")
 
 
 def tried(spark: "SparkSession", table: Table, path: Path, now: datetime) -> Maintained:

@@ -8,43 +8,31 @@ from lakehouse.pipeline import Flow
 from lakehouse.tables import ALERT, ALERT_EVENT, READINGS
 from lakehouse.topics import ALERTS
 from lakehouse.transforms.alert import alert
-from streaming import kafka, query
+from streaming import query, record_rows
 from streaming.config import StreamConfig
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-_INSTANTS = ("observed_at", "message_received_at")
-
-
-def _message_schema() -> str:
-    """The event's JSON: the table's columns without emitted_at, instants as epoch milliseconds."""
-    columns = [column for column in ALERT_EVENT.columns if column.name != "emitted_at"]
-    types = {**dict.fromkeys(_INSTANTS, "BIGINT"), "readings": READINGS.replace("TIMESTAMP", "BIGINT")}
-    return ", ".join(f"`{c.name}` {types.get(c.name, c.type)}" for c in columns)
+_MADE = {
+    "emitted_at": "received_at",
+    "observed_at": "timestamp_millis(record.observed_at)",
+    "message_received_at": "timestamp_millis(record.message_received_at)",
+    "readings": "transform(record.readings, r -> named_struct('code', r.code, 'value', r.value,"
+    " 'value_code', r.value_code, 'observed_at', timestamp_millis(r.observed_at), 'message_id', r.message_id))",
+}
+_FIELDS = f"observed_at BIGINT, message_received_at BIGINT, readings {READINGS.replace('TIMESTAMP', 'BIGINT')}"
 
 
 def build(records: "DataFrame") -> "DataFrame":
     """Records of ``alerts`` to gold.alert_event rows; a record that is no event gives a row without its key."""
-    events = records.selectExpr(
-        f"from_json(CAST(value AS STRING), {render.literal(_message_schema())}) AS event", "received_at"
-    )
-    columns = {
-        "emitted_at": "received_at",
-        **{name: f"timestamp_millis(event.{name})" for name in _INSTANTS},
-        "readings": "transform(event.readings, r -> named_struct('code', r.code, 'value', r.value,"
-        " 'value_code', r.value_code, 'observed_at', timestamp_millis(r.observed_at), 'message_id', r.message_id))",
-    }
-    return events.selectExpr(*(f"{columns.get(c.name, f'event.{c.name}')} AS {c.name}" for c in ALERT_EVENT.columns))
+    return record_rows.rows(records, ALERT_EVENT, _MADE, _FIELDS)
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow."""
-    topics, since = [config.topic(ALERTS)], query.kafka_start(config.data, flow)
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000, since=since)
-    writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
-    return query.start(writer, flow, config)
+    return record_rows.start(spark, flow, config, (ALERTS,), write_batch(flow, config))
 
 
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:

@@ -8,9 +8,8 @@ from lakehouse.pipeline import Flow
 from lakehouse.tables import ALERT_DELIVERY, ALERT_NOTIFICATION
 from lakehouse.topics import ALERT_DELIVERY as DELIVERIES
 from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
-from streaming import kafka, query
+from streaming import query, record_rows
 from streaming.config import StreamConfig
-from streaming.record_rows import rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,21 +30,17 @@ _FIELDS = "at BIGINT, message_received_at BIGINT, alerts ARRAY<STRUCT<alert_id: 
 
 def notifications(records: "DataFrame") -> "DataFrame":
     """Records of ``alert.notification`` to gold.alert_notification rows; what is none gives a row without its key."""
-    return rows(records, ALERT_NOTIFICATION, _NOTIFICATION, _FIELDS)
+    return record_rows.rows(records, ALERT_NOTIFICATION, _NOTIFICATION, _FIELDS)
 
 
 def deliveries(records: "DataFrame") -> "DataFrame":
     """Records of ``alert.delivery`` to gold.alert_delivery rows; what is none gives a row without its key."""
-    return rows(records, ALERT_DELIVERY, _DELIVERY, _FIELDS)
+    return record_rows.rows(records, ALERT_DELIVERY, _DELIVERY, _FIELDS)
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow."""
-    topics = [config.topic(NOTIFICATIONS), config.topic(DELIVERIES)]
-    since = query.kafka_start(config.data, flow)
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000, since=since)
-    writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
-    return query.start(writer, flow, config)
+    return record_rows.start(spark, flow, config, (NOTIFICATIONS, DELIVERIES), write_batch(flow, config))
 
 
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
@@ -65,7 +60,7 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
             if not decided.isEmpty():
                 path, mark = config.data.table(ALERT_NOTIFICATION), identity("alert_notification", batch_id)
                 delta.insert_missing(decided, ALERT_NOTIFICATION, path, mark, first_by=("emitted_at",))
-            ended = rows(of(kept, config.topic(DELIVERIES)), ALERT_DELIVERY, _DELIVERY, _FIELDS, "offset")
+            ended = record_rows.rows(of(kept, config.topic(DELIVERIES)), ALERT_DELIVERY, _DELIVERY, _FIELDS, "offset")
             ended = ended.where(render.whole(ALERT_DELIVERY))
             if not ended.isEmpty():
                 # A key is in one partition: the highest offset is the last word.

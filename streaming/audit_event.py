@@ -7,9 +7,8 @@ from lakehouse import delta, render
 from lakehouse.pipeline import Flow
 from lakehouse.tables import AUDIT_EVENT
 from lakehouse.topics import AUDIT
-from streaming import kafka, query
+from streaming import query, record_rows
 from streaming.config import StreamConfig
-from streaming.record_rows import rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -20,15 +19,12 @@ _MADE = {"asked_at": "timestamp_millis(record.at)", "emitted_at": "received_at"}
 
 def build(records: "DataFrame") -> "DataFrame":
     """Records of ``audit`` to gold.audit_event rows; a record that is none gives a row without its key."""
-    return rows(records, AUDIT_EVENT, _MADE, "at BIGINT")
+    return record_rows.rows(records, AUDIT_EVENT, _MADE, "at BIGINT")
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow."""
-    topics, since = [config.topic(AUDIT)], query.kafka_start(config.data, flow)
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=200_000, since=since)
-    writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
-    return query.start(writer, flow, config)
+    return record_rows.start(spark, flow, config, (AUDIT,), write_batch(flow, config))
 
 
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:

@@ -8,9 +8,10 @@ after a crash changes nothing.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
-from lakehouse import delta
+from lakehouse import delta, maintenance
 from lakehouse.delta import Write
 from lakehouse.pipeline import Flow
 from lakehouse.table import Table
@@ -34,6 +35,10 @@ however many keys it has, instead of key by key. Either way gives the same rows.
 
 MANY_MINUTES = 60
 """Stragglers of what is live touch a few minutes; more are history, of which gold has nothing as a rule."""
+
+JOINED_EACH = 120
+"""Batches, an hour of them while they keep up: then the minutes' files, two or so of each batch, are joined. Whoever
+reads a patient's day would else open all of them until the night's maintenance."""
 
 _MINUTE = timedelta(minutes=1)
 _COORDINATES = ("topic", "partition", "offset")
@@ -67,7 +72,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
     """The function that lands one batch of bronze records in the flow's tables."""
-    identities = query.identities(config.data, flow)
+    identities, number = query.identities(config.data, flow), count(1)
 
     def write(records: "DataFrame", batch_id: int) -> None:
         def identity(action: str) -> Write:
@@ -77,6 +82,8 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
         clinical_resource.land(resources, config, identity)
         with query.held(build(messages)) as batch:
             _land(batch, config, identity)
+        if next(number) % JOINED_EACH == 0:
+            maintenance.join(records.sparkSession, config.data.table(VITAL_SIGN_MINUTE))
 
     return write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lakehouse import delta, record
 from lakehouse.datadir import DataDir
-from lakehouse.maintenance import CONF, Maintained, maintain, tried
+from lakehouse.maintenance import Maintained, maintain, tried
 from lakehouse.session import build_session
 from lakehouse.table import Table
 from lakehouse.tables import TABLE_MAINTENANCE, TABLES
@@ -54,7 +54,7 @@ def run(
 ) -> Iterator[Maintained]:
     """Maintain each table, record it, and say what was done; with ``dry_run`` only what would be."""
     kept = kept_for(data, kept, now)
-    spark = build_session("wardhouse-maintenance", jars, memory=memory, conf=CONF)
+    spark = build_session("wardhouse-maintenance", jars, memory=memory)
     try:
         if not dry_run:
             delta.create(spark, TABLE_MAINTENANCE, data.table(TABLE_MAINTENANCE))

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lakehouse import delta
+from lakehouse import delta, maintenance
 from lakehouse.delta import Write
-from lakehouse.maintenance import CONF, KEPT, maintain, tried
+from lakehouse.maintenance import KEPT, join, maintain, tried
 from lakehouse.tables import DEVICE_MESSAGE, VITAL_SIGN_MINUTE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -54,15 +54,29 @@ def test_a_table_that_is_older_than_its_declaration_is_clustered_as_declared(spa
     assert found[0] == ["patient_id", "minute"]
 
 
-def test_what_has_been_clustered_to_its_size_is_left_alone(spark, lake):
+def minutes(spark, path, day: int) -> None:
+    minute = f"TIMESTAMP '2026-03-0{day} 12:00:00'"
+    spark.sql(f"INSERT INTO delta.`{path}` SELECT 'a/1', '8867-4', {minute}, '/min', 1L, 1D, 1D, 1D, 1D, 1D")
+
+
+def test_what_has_been_clustered_to_its_size_is_left_alone(spark, lake, monkeypatch):
     path = lake.data.table(VITAL_SIGN_MINUTE)
-    (size,) = (name for name in CONF if "CubeSize" in name)
-    spark.conf.set(size, "1")
-    try:
-        for day in (1, 2):
-            minute = f"TIMESTAMP '2026-03-0{day} 12:00:00'"
-            spark.sql(f"INSERT INTO delta.`{path}` SELECT 'a/1', '8867-4', {minute}, '/min', 1L, 1D, 1D, 1D, 1D, 1D")
-            done = maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT)
-    finally:
-        spark.conf.unset(size)
+    monkeypatch.setitem(maintenance._NIGHTLY, maintenance.LEFT_ALONE, "1")
+    for day in (1, 2):
+        minutes(spark, path, day)
+        done = maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT)
     assert done.files == 2
+
+
+def test_what_has_come_within_an_hour_is_joined_apart_and_at_night_with_the_rest(spark, lake, monkeypatch):
+    path = lake.data.table(VITAL_SIGN_MINUTE)
+    monkeypatch.setitem(maintenance._HOURLY, maintenance.LEFT_ALONE, "1")
+    files = []
+    for day in (1, 2, 3, 4):
+        minutes(spark, path, day)
+        if day % 2 == 0:
+            join(spark, path)
+            files.append(len(delta.read(spark, path).inputFiles()))
+    assert files == [1, 2]
+    assert maintain(spark, VITAL_SIGN_MINUTE, path, NOW, KEPT).files == 1
+    assert delta.read(spark, path).count() == 4

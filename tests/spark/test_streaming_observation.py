@@ -67,6 +67,7 @@ def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(
     lake, found, records, monkeypatch, dense_rows
 ):
     monkeypatch.setattr(observation, "DENSE_ROWS", dense_rows)
+    monkeypatch.setattr(observation, "JOINED_EACH", 2)
     write = observation.write_batch(FLOW, lake)
 
     first = records(*FIRST).union(records(encoded_patient("7"), b"{}", topic="clinical.resource"))
@@ -100,6 +101,7 @@ def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(
         ("mrn/1", "8867-4", "11:08", 1, 50.0, 50.0, 50.0, 50.0, 50.0),
     ]
     assert found.differing() == 0
+    assert len(delta.read(found.spark, lake.data.table(VITAL_SIGN_MINUTE)).inputFiles()) == 1
 
 
 class Killed(Exception):  # noqa: N818
