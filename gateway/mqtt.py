@@ -244,6 +244,7 @@ class Bridge:
         waiting = Waiting()
         client = self._client(waiting)
         worker = asyncio.create_task(self._work(client, waiting, intake))
+        worker.add_done_callback(lambda done: self._ended(client, done))
         client.connect_async(self._source.host, self._source.port, _KEEPALIVE_S)
         client.loop_start()
         try:
@@ -258,16 +259,15 @@ class Bridge:
 
     async def _work(self, client: Client, waiting: Waiting, intake: Intake) -> None:
         while batch := await waiting.batch():
-            while True:
-                try:
-                    safe = await intake.take(batch)
-                    break
-                except BrokerUnavailableError as error:
-                    log.warning("MQTT: %d payloads wait: %s", len(batch), error)
-                    if waiting.closed:
-                        return
-                    await asyncio.sleep(_PAUSE_S)
-            self._acknowledge(client, safe)
+            self._acknowledge(client, await _taken(batch, waiting, intake))
+
+    def _ended(self, client: Client, worker: "asyncio.Task[None]") -> None:
+        if worker.cancelled() or (error := worker.exception()) is None:
+            return
+        # Nothing is taken any more: the broker is left, so that it and whoever watches know.
+        client.disconnect()
+        self.fault = f"the bridge has failed, restart the gateway: {error!r}"
+        log.error("MQTT: %s", self.fault, exc_info=error)
 
     def _acknowledge(self, client: Client, safe: Sequence[Payload]) -> None:
         # On another connection the number may be that of another payload, which would be lost by it.
@@ -336,6 +336,21 @@ class Bridge:
             level = logging.INFO if fault is None else logging.WARNING
             log.log(level, "MQTT: %s", fault or f"reading {', '.join(self._source.topics)}")
         self.fault = fault
+
+
+async def _taken(batch: Sequence[Payload], waiting: Waiting, intake: Intake) -> list[Payload]:
+    """What of a batch is safe, as soon as Kafka takes it; none where the end comes first."""
+    told = False
+    while True:
+        try:
+            return await intake.take(batch)
+        except BrokerUnavailableError as error:
+            if not told:
+                log.warning("MQTT: what comes waits until Kafka takes it: %s", error)
+            told = True
+        if waiting.closed:
+            return []
+        await asyncio.sleep(_PAUSE_S)
 
 
 @asynccontextmanager

@@ -1,12 +1,13 @@
 """Device messages over a real MQTT broker into a real Kafka; what is acknowledged is there, or is kept."""
 
+import asyncio
 import itertools
 import logging
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +20,13 @@ from fastapi.testclient import TestClient
 from kafka import KafkaConsumer, TopicPartition
 
 from gateway.app import create_app
-from gateway.mqtt import Source
+from gateway.ingest import BrokerUnavailableError
+from gateway.live import LatestVitals
+from gateway.metrics import Metrics
+from gateway.mqtt import Bridge, Intake, Payload, source
 from lakehouse.datadir import DataDir
 from lakehouse.topics import VITALS
-from tests.fixtures.mqtt import MqttBroker
+from tests.fixtures.mqtt import MqttBroker, write_certificate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "integration.md"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -53,18 +57,24 @@ class Ward:
         return f"{self.name}/bed-7"
 
     @contextmanager
-    def gateway(self, kafka: str | None = None, topic: str = "") -> Iterator[TestClient]:
-        """A gateway that reads the ward's topics, once it is subscribed."""
+    def gateway(self, kafka: str | None = None, topic: str = "", ca: Path | None = None) -> Iterator[TestClient]:
+        """A gateway that reads the ward's topics, once it has tried to subscribe."""
         app = create_app(
             self.data,
             bootstrap_servers=kafka or self.kafka,
             clock=lambda: NOON,
             topics=self.names,
-            mqtt_source=Source("127.0.0.1", self.mqtt.port, (topic or f"{self.name}/#",), self.name),
+            mqtt_source=source(
+                "127.0.0.1",
+                self.mqtt.tls_port if ca else self.mqtt.port,
+                (topic or f"{self.name}/#",),
+                self.name,
+                ca=ca,
+            ),
             answer_within_s=0.3 if kafka else 8.0,
         )
         with TestClient(app, base_url="http://127.0.0.1") as client:
-            until(lambda: client.get("/readyz").json()["mqtt"]["connected"])
+            until(lambda: state(client)["fault"] != "not connected yet")
             yield client
 
     def publish(self, *messages: Any) -> None:
@@ -102,6 +112,12 @@ def until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def state(client: TestClient) -> dict[str, Any]:
+    """What /readyz says of the connection."""
+    found: dict[str, Any] = client.get("/readyz").json()["mqtt"]
+    return found
 
 
 def figure(client: TestClient, line: str) -> float:
@@ -176,15 +192,90 @@ def test_a_broker_that_restarts_is_found_again_and_meanwhile_the_gateway_says_so
         until(lambda: ward.landed() == ["a"])
         ward.mqtt.stop()
         until(lambda: figure(gateway, "ward_gateway_mqtt_connected") == 0.0)
-        away = gateway.get("/readyz").json()
+        away = state(gateway)
         ward.mqtt.start()
         ward.publish(device_message("b"))
         until(lambda: len(ward.landed()) == 2)
-        back = gateway.get("/readyz").json()
+        back = state(gateway)
 
-    assert (away["mqtt"]["connected"], back["mqtt"]) == (False, {"connected": True, "fault": None})
-    assert away["mqtt"]["fault"]
+    assert (away["connected"], back) == (False, {"connected": True, "fault": None})
+    assert away["fault"]
     assert (ward.landed(), ward.left()) == (["a", "b"], [])
+
+
+def test_a_broker_is_believed_by_its_certificate_alone(ward: Ward, tmp_path: Path) -> None:
+    stranger = tmp_path / "certificate.pem"
+    write_certificate(stranger, tmp_path / "key.pem")
+
+    with ward.gateway(ca=stranger) as gateway:
+        refused = state(gateway)
+    with ward.gateway(ca=ward.mqtt.certificate):
+        ward.publish(device_message("a"))
+        until(ward.landed)
+
+    assert (refused["connected"], "certificate verify failed" in refused["fault"]) == (False, True)
+    assert ward.left() == []
+
+
+class Held(Intake):
+    """Says nothing of the first payloads until it is released, and takes no others."""
+
+    def __init__(self) -> None:
+        self.released, self.asked = asyncio.Event(), 0
+
+    async def take(self, payloads: Sequence[Payload]) -> list[Payload]:
+        self.asked += 1
+        if self.asked > 1:
+            raise BrokerUnavailableError("Kafka is away")
+        await self.released.wait()
+        return list(payloads)
+
+
+class Broken(Intake):
+    def __init__(self) -> None:
+        pass
+
+    async def take(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise RuntimeError(f"{len(payloads)} too many")
+
+
+def bridge(ward: Ward) -> Bridge:
+    return Bridge(source("127.0.0.1", ward.mqtt.port, (ward.topic,), ward.name), Metrics(ward.data, LatestVitals()))
+
+
+def test_what_came_on_a_connection_that_is_gone_is_not_acknowledged_on_the_next(ward: Ward) -> None:
+    async def run() -> None:
+        reading, intake = bridge(ward), Held()
+        async with reading.run(intake):
+            await asyncio.to_thread(until, lambda: reading.fault is None)
+            await asyncio.to_thread(ward.publish, b"a")
+            await asyncio.to_thread(until, lambda: intake.asked == 1)
+            await asyncio.to_thread(ward.mqtt.cut, ward.name)
+            await asyncio.to_thread(until, lambda: reading.fault is not None)
+            await asyncio.to_thread(until, lambda: reading.fault is None)
+            await asyncio.to_thread(ward.publish, b"b")
+            intake.released.set()
+            await asyncio.to_thread(until, lambda: intake.asked > 1)
+
+    asyncio.run(run())
+
+    assert ward.left() == [b"a", b"b"]
+
+
+def test_a_fault_of_our_own_ends_the_connection_and_says_so_and_nothing_is_acknowledged(ward: Ward) -> None:
+    async def run() -> str:
+        reading = bridge(ward)
+        async with reading.run(Broken()):
+            await asyncio.to_thread(until, lambda: reading.fault is None)
+            await asyncio.to_thread(ward.publish, b"a")
+            await asyncio.to_thread(until, lambda: "failed" in (reading.fault or ""))
+            await asyncio.to_thread(ward.publish, b"b")
+            return reading.fault or ""
+
+    fault = asyncio.run(run())
+
+    assert fault == "the bridge has failed, restart the gateway: RuntimeError('1 too many')"
+    assert ward.left() == [b"a", b"b"]
 
 
 def test_the_example_of_the_documentation_lands(ward: Ward) -> None:
