@@ -22,6 +22,7 @@ from gateway import (
     keys,
     live,
     mllp,
+    mqtt,
     patient_routes,
     problem,
     ready,
@@ -39,6 +40,7 @@ from gateway.orders import Orders
 from gateway.outbox import Outbox
 from gateway.problem import Problem
 from gateway.rate import Limiter
+from gateway.refused import Refusals
 from gateway.services import Services, services
 from gateway.sight import Places
 from gateway.site import Site
@@ -67,6 +69,7 @@ def create_app(
     pseudonyms: Key | None = None,
     spool: Spool | None = None,
     mllp_listener: socket | None = None,
+    mqtt_source: mqtt.Source | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     answer_within_s: float = ingest.ANSWER_WITHIN_S,
     most_waiting: int = stream.MOST_WAITING,
@@ -78,11 +81,12 @@ def create_app(
     live stream, which hears something each ``heartbeat_s``. ``access`` says how callers are known: by the keys of the
     data dir unless it is given. ``hosts`` are names beside the loopback's under which the gateway is called. By the key
     ``pseudonyms`` cohort tables are de-identified for research. The spool and the listening socket for MLLP are closed
-    with the application.
+    with the application. With ``mqtt_source`` it reads from an MQTT broker as well.
     """
     names, site = topics or {}, site or Site()
     cache = live.LatestVitals()
     metrics = Metrics(data, cache, spool)
+    bridge = None if mqtt_source is None else mqtt.Bridge(mqtt_source, metrics)
     guard = access or Access(Keys(keys.file_of(data), clock))
     hub = stream.Hub(stream.Source(bootstrap_servers, names, cache), most_waiting, heartbeat_s)
 
@@ -95,12 +99,15 @@ def create_app(
         notes = Spool(data.access / "audit-spool", SPOOL_BYTES)
         witness = ingest.Sender(bootstrap_servers, names, answer_within_s)
         record = Outbox(witness, notes, metrics.audit, disk_first=True)
-        app.state.services = Services(outbox, sender, cache, feed, metrics, Trail(record), Places(data, cache))
+        app.state.services = Services(outbox, sender, cache, feed, metrics, Trail(record), Places(data, cache), bridge)
         feed.start()
         outbox.start()
         record.start()
         try:
-            async with mllp.serve(mllp_listener, mllp.Intake(outbox, site, clock, metrics)):
+            async with (
+                mllp.serve(mllp_listener, mllp.Intake(outbox, site, clock, metrics)),
+                mqtt.serve(bridge, mqtt.Intake(outbox, Refusals(data.refused), clock, metrics)),
+            ):
                 yield
         finally:
             await asyncio.to_thread(hub.close)

@@ -35,6 +35,7 @@ def readiness(data: DataDir, running: Services) -> dict[str, Any]:
 
     A table that is not there yet is told and does not count: a stack that has just started takes messages before there
     are tables. With a spool what is sent is taken without the broker: a load balancer must not turn the senders away.
+    For the same reason an MQTT broker that is away is told and does not count.
     """
     found = tables(data)
     lag = running.cache.lag
@@ -44,4 +45,7 @@ def readiness(data: DataDir, running: Services) -> dict[str, Any]:
         "lag": lag is not None and lag <= MOST_LAG,
     }
     ready = all(checks.values()) or running.outbox.can_spool
-    return {"ready": ready, "checks": checks, "tables": found, "live_lag_records": lag}
+    answer = {"ready": ready, "checks": checks, "tables": found, "live_lag_records": lag}
+    if running.bridge is None:
+        return answer
+    return {**answer, "mqtt": {"connected": running.bridge.fault is None, "fault": running.bridge.fault}}

@@ -7,6 +7,7 @@ from fastapi.requests import HTTPConnection
 from gateway.ingest import Sender
 from gateway.live import Feed, LatestVitals
 from gateway.metrics import Metrics
+from gateway.mqtt import Bridge
 from gateway.outbox import Outbox
 from gateway.sight import Places
 from gateway.trail import Trail
@@ -16,7 +17,7 @@ from gateway.trail import Trail
 class Services:
     """Made by ``create_app``, started and stopped with the application.
 
-    ``outbox`` may put records on the spool; ``sender`` never does.
+    ``outbox`` may put records on the spool; ``sender`` never does. Without MQTT there is no ``bridge``.
     """
 
     outbox: Outbox
@@ -26,6 +27,7 @@ class Services:
     metrics: Metrics
     trail: Trail
     places: Places
+    bridge: Bridge | None = None
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -85,6 +85,11 @@ class DataDir:
         return self.root / "snapshots"
 
     @property
+    def refused(self) -> Path:
+        """Payloads from MQTT that no message could be made of."""
+        return self.root / "refused"
+
+    @property
     def reports(self) -> Path:
         """Trend reports of care units, unless they are wanted elsewhere."""
         return self.root / "reports"

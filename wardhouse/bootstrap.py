@@ -230,7 +230,7 @@ def install_packages(project: Project, say: Callable[[str], None]) -> None:
 
 
 def resolve_jars(project: Project, java: Java, say: Callable[[str], None]) -> None:
-    """Fetch the Java libraries of ivy.xml by the Ivy that pyspark brings, into .jars/spark and .jars/kafka."""
+    """Fetch the Java libraries of ivy.xml by the Ivy that pyspark brings: each of its confs is a folder of .jars."""
     ivy = next(project.environment.glob("lib/python3.*/site-packages/pyspark/jars/ivy-*.jar"))
     settings = os.environ.get("WARD_IVY_SETTINGS") or str(project.root / "ivysettings.xml")
     fresh = project.jars / ".new"
@@ -267,7 +267,7 @@ def resolve_jars(project: Project, java: Java, say: Callable[[str], None]) -> No
             raise
         say(f"      no spark-token-provider-kafka 4.2.0 here: taking {TOKEN_PROVIDER_FALLBACK}, which works as well")
         retrieve(f"-Dtoken.provider.revision={TOKEN_PROVIDER_FALLBACK}")
-    for conf, needed in (("spark", "delta-spark_*.jar"), ("kafka", "kafka_*.jar")):
+    for conf, needed in (("spark", "delta-spark_*.jar"), ("kafka", "kafka_*.jar"), ("mqtt", "artemis-mqtt-*.jar")):
         if not any((fresh / conf).glob(needed)):
             raise SetupError(f"Ivy brought no {needed} for {conf}; what it said: {project.log}")
         # Jars of an earlier ivy.xml must not stay on the class path, so each folder is replaced as a whole.

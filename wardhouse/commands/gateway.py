@@ -1,4 +1,4 @@
-"""``ward gateway``: vital signs in and out over HTTP, FHIR and HL7 v2."""
+"""``ward gateway``: vital signs in and out over HTTP, FHIR, HL7 v2 and MQTT."""
 
 import re
 from datetime import tzinfo
@@ -37,6 +37,51 @@ def gateway(
     mllp_port: Annotated[
         int, typer.Option(help="Port for HL7 v2 over MLLP, on loopback; 0 takes no HL7 v2.", min=0, max=65535)
     ] = 2575,
+    mqtt_host: Annotated[
+        str | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_HOST", help="MQTT broker to read device messages from. Left out: none is."
+        ),
+    ] = None,
+    mqtt_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_PORT",
+            help="Its port. Left out: 8883 with --mqtt-ca, else 1883.",
+            min=1,
+            max=65535,
+            show_default=False,
+        ),
+    ] = None,
+    mqtt_topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_TOPICS",
+            help="Topic to read, such as 'monitors/#'; may be repeated.",
+            show_default="monitors/#",
+        ),
+    ] = None,
+    mqtt_client_id: Annotated[
+        str,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_CLIENT_ID",
+            help="Name under which the broker keeps what this gateway has not acknowledged; each gateway has its own.",
+        ),
+    ] = "wardhouse-gateway",
+    mqtt_ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_CA",
+            help="Certificates that the broker's must lead to, PEM; with it, TLS is spoken.",
+        ),
+    ] = None,
+    mqtt_user: Annotated[str | None, typer.Option(envvar="WARD_GATEWAY_MQTT_USER", help="User at the broker.")] = None,
+    mqtt_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARD_GATEWAY_MQTT_PASSWORD_FILE", help="File with that user's password, and nothing else."
+        ),
+    ] = None,
     require_key: Annotated[
         bool,
         typer.Option(
@@ -105,7 +150,7 @@ def gateway(
     """Take device messages, FHIR and HL7 v2, and answer with latest vitals and history; documentation at /docs."""
     from datetime import UTC, datetime
 
-    from gateway import app, keys, server
+    from gateway import app, keys, mqtt, server
     from gateway.guard import Access
     from gateway.oidc import Tokens
     from gateway.rate import Rate
@@ -125,7 +170,7 @@ def gateway(
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    with failures(server.ListenError, SpoolError, KeyFileError, keys.KeysUnreadableError):
+    with failures(server.ListenError, mqtt.SourceError, SpoolError, KeyFileError, keys.KeysUnreadableError):
         known = provider(settings)
         access = Access(
             keys.Keys(keys.file_of(where), clock), Tokens(known) if known else None, require_key, Rate(rate, 2 * rate)
@@ -135,6 +180,17 @@ def gateway(
         pseudonyms = None if pseudonym_key is None else read_key(pseudonym_key)
         tls = server.tls(tls_certificate, tls_key)
         server.check_exposure(host, authenticated=access.asked, encrypted=tls is not None or behind_tls_proxy)
+        source = None
+        if mqtt_host is not None:
+            source = mqtt.source(
+                mqtt_host,
+                mqtt_port,
+                tuple(mqtt_topic or ("monitors/#",)),
+                mqtt_client_id,
+                ca=mqtt_ca,
+                user=mqtt_user,
+                password_file=mqtt_password_file,
+            )
         servers = bootstrap_servers(settings, where)
         listener = server.listen(host, port)
         mllp_listener = server.listen(server.loopback_of(host), mllp_port, "--mllp-port") if mllp_port else None
@@ -151,8 +207,11 @@ def gateway(
                 pseudonyms=pseudonyms,
                 spool=Spool(spool.resolve(), spool_limit * _MIB) if spool else None,
                 mllp_listener=mllp_listener,
+                mqtt_source=source,
             )
             typer.echo(f"gateway: {address} (documentation at {address}/docs)")
             if mllp_listener is not None:
                 typer.echo(f"gateway: HL7 v2 over MLLP on port {mllp_listener.getsockname()[1]}")
+            if source is not None:
+                typer.echo(f"gateway: MQTT from {source.host}:{source.port}, topics {', '.join(source.topics)}")
             server.run(application, listener, running.ready, tls)
