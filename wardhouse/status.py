@@ -17,10 +17,18 @@ from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
 from lakehouse.flow_status import FlowStatus, flow_tails
 from lakehouse.pause import Pause
-from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION, Flow
+from lakehouse.pipeline import (
+    ALERT_EVENT,
+    ALERT_NOTIFICATION,
+    ALERT_ROUTER,
+    AUDIT_EVENT,
+    DEVICE_MESSAGE,
+    OBSERVATION,
+    Flow,
+)
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
-from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, CLINICAL_RESOURCE, TOPICS, VITALS
+from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, TOPICS, VITALS
 from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
 from wardhouse.broker import bootstrap_servers
 from wardhouse.component import State, states
@@ -82,8 +90,8 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
     Records of Kafka, but for ``observation``, where it is versions of bronze. A flow that has it all is not in it.
     """
     names = settings.topics()
-    bronze, events, told = (
-        position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, ALERT_EVENT, ALERT_NOTIFICATION)
+    bronze, events, told, audited = (
+        position(data.checkpoint(flow)) for flow in (DEVICE_MESSAGE, ALERT_EVENT, ALERT_NOTIFICATION, AUDIT_EVENT)
     )
     found = {
         DEVICE_MESSAGE.name: records_behind(
@@ -99,6 +107,7 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
         ALERT_NOTIFICATION.name: records_behind(
             ends, told.kafka() if told else {}, names, NOTIFICATIONS.name, ALERT_DELIVERY.name
         ),
+        AUDIT_EVENT.name: records_behind(ends, audited.kafka() if audited else {}, names, AUDIT.name),
     }
     return {flow: count for flow, count in found.items() if count}
 
@@ -114,13 +123,14 @@ def wait_until_landed(
     """Block until every record on the broker is in bronze, silver, gold and the router; whether that came in time.
 
     It ends only where nobody sends any more. What the router tells counts up to where it has read everything: after
-    that only time passes, and alerts go on changing with it for a quarter of an hour. ``tell`` gets what is not there
+    that only time passes, and alerts go on changing with it for a quarter of an hour. So does what people look at
+    meanwhile. ``tell`` gets what is not there
     yet, about once a second; ``stop`` ends the wait, with False.
     """
     stop = stop or Event()
     bootstrap = bootstrap_servers(settings, data)
     names = settings.topics()
-    told = {names[topic.name] for topic in (ALERTS, NOTIFICATIONS, ALERT_DELIVERY)}
+    told = {names[topic.name] for topic in (ALERTS, NOTIFICATIONS, ALERT_DELIVERY, AUDIT)}
     told_up_to: Offsets = {}
     evaluations, changed_at = -1, time.monotonic()
     deadline = time.monotonic() + timeout_s

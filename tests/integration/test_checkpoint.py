@@ -16,7 +16,8 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from alerting.notification import Delivery, Notification, Told, encode, encode_delivery
-from lakehouse import reader
+from lakehouse import audit, reader
+from lakehouse.audit import Event
 from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_NOTIFICATION, EARLY_WARNING_SCORE
@@ -35,7 +36,7 @@ from wardhouse.topics import end_offsets, ensure
 
 WARD = str(Path(sys.executable).parent / "ward")
 LONGEST_S = 600.0
-NAMES = ("vitals", "clinical.resource", "alerts", "alert.notification", "alert.delivery")
+NAMES = ("vitals", "clinical.resource", "alerts", "alert.notification", "alert.delivery", "audit")
 WRITTEN = tuple(table for flow in LAKEHOUSE_FLOWS for table in tables_of(flow))
 
 
@@ -58,7 +59,7 @@ def vitals(numbers: range) -> list[tuple[str, bytes]]:
 
 
 def told(number: int) -> list[tuple[str, bytes]]:
-    """What the router and the notifier send of one alert, the first transition twice.
+    """What the router and the notifier send of one alert, the first transition twice, and who looked at it, twice.
 
     Of the two words on how telling it ended the last one counts.
     """
@@ -67,12 +68,14 @@ def told(number: int) -> list[tuple[str, bytes]]:
         f"n{number}", "test/1", "opened", 0, "high", ("nurse",), 1772366400000, "adult@1", (alert,), None, None
     )
     ended = Delivery(f"n{number}", "test/1", "nurse", "undeliverable", 1, 1772366401000, (alert.alert_id,), error="no")
+    looked = Event("gateway", "key", "ward 5", "read alerts", "done", "test/1", event_id=f"e{number}")
     opened, resolved = event(alert_id=alert.alert_id), event(alert_id=alert.alert_id, sequence=1, state="resolved")
     return [
         *(("alerts", value) for value in (opened, opened, resolved)),
         ("alert.notification", encode(decided)),
         ("alert.delivery", encode_delivery(ended)),
         ("alert.delivery", encode_delivery(replace(ended, status="delivered", error=None))),
+        *(("audit", audit.encode(looked)) for _ in range(2)),
     ]
 
 
@@ -200,6 +203,7 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
         "gold.alert": 2,
         "gold.alert_notification": 2,
         "gold.alert_delivery": 2,
+        "gold.audit_event": 2,
     }
     assert counts["gold.early_warning_score"] > 0
     assert {row["status"] for row in whole["gold.alert_delivery"]} == {"delivered"}

@@ -1,5 +1,5 @@
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, DEVICE_MESSAGE, OBSERVATION
+from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, AUDIT_EVENT, DEVICE_MESSAGE, OBSERVATION
 from wardhouse.settings import Settings
 from wardhouse.status import unlanded
 
@@ -22,12 +22,14 @@ def test_what_nobody_has_taken_is_unlanded(data: DataDir) -> None:
         ("alerts", 0): 1,
         ("alert.notification", 1): 2,
         ("alert.delivery", 0): 3,
+        ("audit", 0): 4,
     }
     assert unlanded(Settings(), data, ends, {}) == {
         DEVICE_MESSAGE.name: 12,
         ALERT_ROUTER.name: 9,
         ALERT_EVENT.name: 1,
         ALERT_NOTIFICATION.name: 5,
+        AUDIT_EVENT.name: 4,
     }
 
 
