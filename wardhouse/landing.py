@@ -28,7 +28,7 @@ COMPONENT = "backfill"
 """Who holds the spool of a data dir. It is emptied as a whole, so that two commands must not fill it at once."""
 _FLOWS = (BACKFILL, pipeline.OBSERVATION, EARLY_WARNING_SCORE)
 _POLL_S = 1.0
-_START_S = 120.0
+_START_S = 300.0
 
 
 class StoppedError(Exception):
@@ -104,8 +104,10 @@ def _started(settings: Settings, data: DataDir, started: Running) -> Iterator[Ca
     thread = threading.Thread(target=work, name=LAKEHOUSE)
     thread.start()
     try:
-        ready.wait(_START_S)
+        in_time = ready.wait(_START_S)
         check()
+        if not in_time:
+            raise Failure(f"the lakehouse application is not ready after {_START_S:.0f} s: run the same command again")
         started.ready()
         yield check
     finally:
