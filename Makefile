@@ -10,8 +10,12 @@ BIN := .venv/bin
 # Test processes: each has a Spark session and a broker of its own, some 2 GB.
 WORKERS ?= 2
 
+# The unit tests of what guards patients' data; `make coverage GUARD_TESTS=tests/unit` is for everything, and takes long.
+GUARD_TESTS := $(addprefix tests/unit/,lakehouse/test_privacy.py lakehouse/test_export.py gateway/test_access.py \
+	gateway/test_oidc.py gateway/test_guard.py wardhouse/test_access.py wardhouse/test_snapshot.py dashboard/test_app.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench airflow dashboard notebooks clean
+.PHONY: help setup up test check audit sbom coverage bench airflow dashboard notebooks clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +38,24 @@ check: setup  ## style, types, layers, lock file, generated files
 	@# The lock is made for any index: checking it must not need the one it was made with.
 	$(BIN)/uv lock --check --offline
 	$(BIN)/ward docs --check
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
+
+audit: setup  ## known weaknesses of the locked packages; asks osv.dev, and fails where that cannot be reached
+	$(BIN)/uv audit --frozen --preview-features audit-command $(ARGS)
+
+sbom: setup  ## bill of materials (CycloneDX) of packages and Java libraries, to dist/sbom.cdx.json
+	@mkdir -p dist
+	$(BIN)/python -m wardhouse.supply_chain sbom > dist/sbom.cdx.json
+
+coverage: setup  ## lines and branches that unit tests reach; what guards patients' data must be whole
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q --durations=0 --durations-min=9 $(GUARD_TESTS) $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@# Branches are shown; of lines none may be missing.
+	@$(BIN)/coverage json --quiet -o .coverage.json
+	@$(BIN)/python -c "import json, sys; missing = json.load(open('.coverage.json'))['totals']['missing_lines']; \
+	sys.exit(f'{missing} lines that guard patients\' data are not covered' if missing else 0)"
 
 bench: setup  ## measure latency, throughput and memory; figures go to bench/results
 	$(BIN)/python -m bench $(ARGS)

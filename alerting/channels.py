@@ -118,6 +118,9 @@ def parse(text: str, origin: str, environment: Mapping[str, str]) -> Destination
         raise ChannelsError(f"{origin}: not readable as YAML: {type(error).__name__}") from None
     except ValidationError as error:
         raise ChannelsError("\n".join(_lines(error, origin))) from None
+    except (RecursionError, ValueError) as error:
+        # What looks like a date and is none, or is nested too deeply. Without the text, which may be a URL.
+        raise ChannelsError(f"{origin}: not readable as YAML: {type(error).__name__}") from None
     problems: list[str] = []
     found = {
         (name, unit): _destination(name, channel, unit, f"{origin}: channel {name}", environment, problems)

@@ -1,5 +1,7 @@
 """The record on ``alert.evaluations``: one parsed message held against the rule pack."""
 
+from collections.abc import Callable
+from types import NoneType
 from typing import Any, NamedTuple
 
 import orjson
@@ -53,18 +55,34 @@ class Evaluation(NamedTuple):
     battery: float | None = None
 
 
+_is: Callable[[Any, Any], bool] = isinstance
+_TEXT, _NUMBER = (str, NoneType), (int, float, NoneType)
+_READING: tuple[Any, ...] = (str, str, _NUMBER, _TEXT, _NUMBER, _TEXT, _TEXT, bool)
+_EVALUATION: tuple[Any, ...] = (*(str,) * 6, *(int,) * 4, tuple, bool, _TEXT, _TEXT, bool, _NUMBER)
+"""What each field must be. Whoever reaches the broker can write this topic, and another type would end the router."""
+
+
 def decode(value: bytes | None) -> Evaluation:
     """The evaluation in a record. Raises EvaluationError."""
     if value is None:
         raise EvaluationError("a tombstone")
     try:
-        return _evaluation(orjson.loads(value))
+        return _checked(_evaluation(orjson.loads(value)))
     except orjson.JSONDecodeError as error:
         raise EvaluationError(f"not JSON: {error}") from error
     except KeyError as error:
         raise EvaluationError(f"without {error}") from error
     except (TypeError, AttributeError) as error:
         raise EvaluationError(f"misshapen: {error}") from error
+
+
+def _checked(evaluation: Evaluation) -> Evaluation:
+    if not all(map(_is, evaluation, _EVALUATION)):
+        raise EvaluationError("misshapen: a field of another type")
+    for reading in evaluation.readings:
+        if not all(map(_is, reading, _READING)):
+            raise EvaluationError("misshapen: a field of an observation of another type")
+    return evaluation
 
 
 def _evaluation(record: dict[str, Any]) -> Evaluation:

@@ -191,6 +191,9 @@ def parse(text: str, origin: str) -> Pack:
         declared = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader that refuses repeated keys
     except yaml.YAMLError as error:
         raise PackError(f"{origin}: not readable as YAML: {' '.join(str(error).split())}") from error
+    except (RecursionError, ValueError) as error:
+        # What looks like a date and is none, or is nested too deeply: PyYAML has no error of its own for these.
+        raise PackError(f"{origin}: not readable as YAML: {error}") from error
     try:
         return Pack.model_validate(declared)
     except ValidationError as error:

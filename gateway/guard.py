@@ -268,5 +268,5 @@ class _Watch:
         raise ConnectionAbortedError(_OVER)
 
 
-async def _nothing() -> Message:
+async def _nothing() -> Message:  # pragma: no cover - a refusal asks for nothing
     return {"type": "http.request", "body": b"", "more_body": False}

@@ -6,7 +6,8 @@ flow is to begin, from which Spark then makes a checkpoint of its own.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,10 @@ Sources = tuple[dict[str, Any], ...]
 
 KafkaOffsets = Mapping[str, Mapping[int, int]]
 """Topic -> partition -> offset of the next record."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint's files do not say where it stands; the text names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class Position:
 
 
 def position(checkpoint: Path) -> Position | None:
-    """How far a checkpoint has come; None where it has committed nothing and begins at the first record there is."""
+    """How far a checkpoint has come; None where it has committed nothing and begins at the first record there is.
+
+    Raises CheckpointError.
+    """
     done = batches(checkpoint)
     planned = _numbers(checkpoint / "offsets")
     if done:
@@ -66,10 +74,12 @@ def batches(checkpoint: Path) -> list[int]:
 
 
 def sources_after(checkpoint: Path, batch: int) -> Sources:
-    """Where the sources stood at the end of a batch that :func:`batches` names."""
-    lines = (checkpoint / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
-    # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
-    return tuple(json.loads(line) for line in lines[2:] if line != "-")
+    """Where the sources stood at the end of a batch that :func:`batches` names. Raises CheckpointError."""
+    path = checkpoint / "offsets" / str(batch)
+    with _whole(path):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
+        return _checked(json.loads(line) for line in lines[2:] if line != "-")
 
 
 def committed_at(checkpoint: Path) -> float | None:
@@ -89,9 +99,12 @@ def delta_sources(version: int) -> Sources:
 
 
 def start_of(checkpoint: Path) -> Sources:
-    """Where a generation was made to begin; empty for the first record there is."""
+    """Where a generation was made to begin; empty for the first record there is. Raises CheckpointError."""
     path = checkpoint / _START
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["sources"]) if path.exists() else ()
+    if not path.exists():
+        return ()
+    with _whole(path):
+        return _checked(json.loads(path.read_text(encoding="utf-8"))["sources"])
 
 
 def begin(checkpoint: Path, sources: Sources, reason: str, now: datetime) -> None:
@@ -105,15 +118,39 @@ def begin(checkpoint: Path, sources: Sources, reason: str, now: datetime) -> Non
 
 
 def files_read(checkpoint: Path) -> frozenset[str]:
-    """Files that a flow's file source has read in committed batches, each as ``FOLDER/NAME``."""
+    """Files that a flow's file source has read in committed batches, each as ``FOLDER/NAME``.
+
+    Raises CheckpointError.
+    """
     at = position(checkpoint)
     if at is None:
         return frozenset()
-    done = at.sources[0]["logOffset"]
-    logs = (checkpoint / "sources" / "0").glob("[0-9]*")
-    # Line 1 is the format's version. Every tenth log holds all that came before it.
-    entries = (json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()[1:])
-    return frozenset("/".join(entry["path"].split("/")[-2:]) for entry in entries if entry["batchId"] <= done)
+    logs = checkpoint / "sources" / "0"
+    with _whole(logs):
+        done = at.sources[0]["logOffset"]
+        texts = (log.read_text(encoding="utf-8") for log in logs.glob("[0-9]*"))
+        # Line 1 is the format's version. Every tenth log holds all that came before it.
+        entries = (json.loads(line) for text in texts for line in text.splitlines()[1:])
+        return frozenset("/".join(entry["path"].split("/")[-2:]) for entry in entries if entry["batchId"] <= done)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file gives into the error that names it."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        text = f"{path} is damaged ({error!r}): docs/checkpoints.md has the ways back"
+        raise CheckpointError(text) from error
+
+
+def _checked(documents: Iterable[dict[str, Any]]) -> Sources:
+    """The sources, each of a kind that a position can be told from."""
+    sources = tuple(documents)
+    read = Position(0, sources, in_flight=False)
+    read.kafka()
+    read.delta_version()
+    return sources
 
 
 def _numbers(folder: Path) -> set[int]:

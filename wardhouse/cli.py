@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from lakehouse.checkpoint import CheckpointError
 from wardhouse.commands import (
     airflow,
     alerts,
@@ -102,6 +103,9 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app()
+    except CheckpointError as error:
+        typer.echo(f"ward: {error}", err=True)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise

@@ -34,6 +34,9 @@ from lakehouse.sources.source import Event, Selection, SourceHeaderError, Source
 _TEXT_LIMIT = 64
 """The contract's longest value_code and unit."""
 
+_ID_LIMIT = 64
+"""MIMIC's ids have ten digits at most; the contract takes 256 characters, the names of source and table among them."""
+
 
 class Row(NamedTuple):
     """One mapped row of chartevents, cells as they are; an absent cell is empty."""
@@ -160,11 +163,14 @@ class ChartedSource:
         if observed_at is None:
             tally.reject("bad_charttime", file, row.line, row.charttime)
             return None
-        if not row.subject.isdigit():
+        if not row.subject.isdigit() or len(row.subject) > _ID_LIMIT:
             tally.reject("bad_subject_id", file, row.line, row.subject)
             return None
-        if layout.row_id and not row.row_id.isdigit():
+        if layout.row_id and (not row.row_id.isdigit() or len(row.row_id) > _ID_LIMIT):
             tally.reject("bad_row_id", file, row.line, row.row_id)
+            return None
+        if len(encounter := row.stay or row.admission) > _ID_LIMIT:
+            tally.reject("bad_encounter_id", file, row.line, encounter)
             return None
         if not selection.has_time(observed_at):
             tally.not_selected += 1

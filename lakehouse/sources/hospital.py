@@ -33,6 +33,10 @@ _ADMISSION_COLUMNS = (
 )
 
 
+_LONGEST_ID = 64
+"""As the contract and FHIR have it; MIMIC's have ten digits at most."""
+
+
 class _BadCellError(ValueError):
     """A row that cannot be a resource: the reason, and the cell."""
 
@@ -205,7 +209,7 @@ def _missed(identity: str, known: set[str], reason: str) -> str | None:
 
 
 def _id(cells: Cells, column: str) -> str:
-    if not cells[column].isdigit():
+    if not cells[column].isdigit() or len(cells[column]) > _LONGEST_ID:
         raise _BadCellError(f"bad_{column}", cells[column])
     return cells[column]
 

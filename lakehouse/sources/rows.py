@@ -6,6 +6,7 @@ Nothing here knows what a column means. Every cell is text; a column that the fi
 import csv
 import gzip
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def header(file: Path) -> tuple[str, ...]:
             with _open(file) as lines:
                 # The first line alone is decoded: rows below may hold other bytes than UTF-8.
                 names = tuple(next(csv.reader([lines.readline().decode("utf-8-sig")]), ()))
-    except (gzip.BadGzipFile, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except (gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise SourceFormatError(f"{file}:1: not a {_format(file)} file: {error}") from error
     except EOFError as error:
         raise SourceTruncatedError(f"{file}:1: the compressed file ends too early; fetch it again") from error

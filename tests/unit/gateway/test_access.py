@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway import keys, scopes
 from gateway.app import create_app
+from gateway.caller import LOCAL, Caller, Kind
 from gateway.guard import Access
 from gateway.keys import Keys
 from gateway.rate import Bucket, Limiter, Rate, take
@@ -270,6 +271,18 @@ def test_a_name_has_one_key_at_a_time(data: DataDir, clock: Clock) -> None:
         keys.create(path, "two", scope, later, expires_at=later)
     with pytest.raises(keys.KeyRefusedError, match="a name has up to 64"):
         keys.create(path, "two words", scope, later)
+    with pytest.raises(keys.KeyRefusedError, match="a key needs a scope"):
+        keys.create(path, "two", frozenset(), later)
+
+
+def test_who_has_signed_in_may_stay_until_their_token_is_over(data: DataDir, clock: Clock) -> None:
+    known = Keys(keys.file_of(data), clock)
+    user = Caller(Kind.USER, "nurse", frozenset({Scope.READ}), expires_at=NOON + timedelta(minutes=5))
+
+    assert known.still(user)
+    clock.now = NOON + timedelta(minutes=5)
+    assert not known.still(user)
+    assert known.still(LOCAL)
 
 
 def test_a_bucket_lets_a_burst_through_and_then_what_trickles_in() -> None:

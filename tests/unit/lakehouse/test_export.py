@@ -145,13 +145,15 @@ def test_ages_above_89_are_one_group_and_such_birth_dates_are_left_out(data: Dat
         patient_id=list(people),
         age=[age for age, _ in people.values()],
         birth_date=[born for _, born in people.values()],
+        birth_year=pa.array([1937, 1936, 1921], pa.int32()),
     )
     exported(data, tmp_path / "out")
 
-    assert {row["patient_id"]: (row["age"], row["birth_date"]) for row in rows(tmp_path / "out", "mart.patient")} == {
-        pseudonym(KEY, "patient_id", "mrn/1"): (89, date(1936, 3, 3) + timedelta(days=shift_days(KEY, "mrn/1"))),
-        pseudonym(KEY, "patient_id", "mrn/2"): (90, None),
-        pseudonym(KEY, "patient_id", "mrn/3"): (90, None),
+    found = rows(tmp_path / "out", "mart.patient")
+    assert {row["patient_id"]: (row["age"], row["birth_date"], row["birth_year"]) for row in found} == {
+        pseudonym(KEY, "patient_id", "mrn/1"): (89, date(1936, 3, 3) + timedelta(days=shift_days(KEY, "mrn/1")), 1937),
+        pseudonym(KEY, "patient_id", "mrn/2"): (90, None, None),
+        pseudonym(KEY, "patient_id", "mrn/3"): (90, None, None),
     }
 
 
