@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-CONFIGURATIONS = ("spark", "kafka")
+CONFIGURATIONS = ("spark", "kafka", "mqtt")
 """As in ivy.xml."""
 
 ALLOWED = re.compile(
@@ -34,6 +34,9 @@ ASKS_FOR_MORE = re.compile(r"gpl|general public|epl|eclipse|sspl|commons clause"
 REVIEWED = {
     "text-unidecode": "Artistic License or GPL: taken by the first",
     "crc32c": "LGPL: used as it is, as a library that can be replaced",
+    "paho-mqtt": "EPL or BSD: taken by the second",
+    "jakarta.transaction:jakarta.transaction-api": "EPL: part of the MQTT broker of the tests, and of nothing else",
+    "de.dentrassi.crypto:pem-keystore": "EPL: part of the MQTT broker of the tests, and of nothing else",
 }
 """Packages whose licence is not one of those, and why they may be here."""
 
