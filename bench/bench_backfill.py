@@ -118,7 +118,7 @@ def _resident_mb(root: Any) -> float:
     try:
         for process in (root, *root.children(recursive=True)):
             # One that was forked and has not become another program yet has its parent's memory, not its own.
-            if process is root or time.time() - process.create_time() > _POLL_S:
+            if process is root or process.cmdline() != psutil.Process(process.ppid()).cmdline():
                 total += process.memory_info().rss / 1e6
     except psutil.NoSuchProcess:
         # One that has just ended holds nothing.
