@@ -28,7 +28,7 @@ SUBPROTOCOL = "wardhouse"
 
 _BEARER_PROTOCOL = "bearer."
 _POLICY = 1008  # RFC 6455
-_OF_EACH, _OF_STRANGERS = Rate(200, 400), Rate(10, 20)
+_OF_EACH, _OF_STRANGERS = Rate(500, 1000), Rate(10, 20)
 _OVER = "the key holds no longer"
 _MOST_NAME = 200  # of what a stranger may have us keep as a patient's id
 

@@ -112,7 +112,7 @@ def gateway(
     rate: Annotated[
         float,
         typer.Option(envvar="WARD_GATEWAY_RATE", help="Requests a second for each key; twice that at once.", min=1),
-    ] = 200.0,
+    ] = 500.0,
     pseudonym_key: Annotated[
         Path | None,
         typer.Option(
