@@ -352,6 +352,8 @@ def test_an_alert_that_is_acknowledged_in_the_browser_is_acknowledged_for_the_co
         with serving(data) as address:
             browser.open(f"{address}/alerts?alert={first}")
             browser.wait_for("Live: what the router holds")
+            # The look is on record by then; a name that is typed before ends that run of the page.
+            browser.wait_for("Give your name above")
             browser.type("Your name", "nurse on duty")
             browser.wait_for("You take it on")
             browser.type("Comment (optional)", "on my way")
