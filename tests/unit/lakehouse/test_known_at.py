@@ -130,3 +130,13 @@ def test_no_feature_at_an_instant_changes_when_later_rows_land_in_delta(data: Da
 
     assert after == before
     assert means(data, cut + timedelta(hours=1)) != means(data, cut)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=st.lists(versions, max_size=20, unique_by=lambda row: row["offset"]), order=st.randoms())
+def test_what_is_known_does_not_depend_on_the_order_in_which_versions_stand(
+    connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], order: Any
+) -> None:
+    shuffled = order.sample(rows, len(rows))
+
+    assert features(connection, shuffled, known(500)) == features(connection, rows, known(500))

@@ -1,8 +1,20 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lakehouse.vocabulary import NO_VALUE_SENTINELS, rows, signal_by_code, signal_by_name, signals, sources, units
+from lakehouse.vocabulary import (
+    NO_VALUE_SENTINELS,
+    converted,
+    rows,
+    signal_by_code,
+    signal_by_name,
+    signals,
+    sources,
+    unit_by_text,
+    units,
+)
 
 FILES = (
     "signal.csv",
@@ -104,3 +116,23 @@ def test_every_mapped_item_has_a_known_signal_and_a_unit_text_that_gives_its_uni
 
 def test_the_clocks_of_de_identified_sources_are_known_to_be_shifted():
     assert {source.name for source in sources() if source.shifted} == {"monitor-csv", "mimic-iii", "mimic-iv"}
+
+
+readings = st.floats(-1_000_000, 1_000_000)
+
+
+@given(unit=st.sampled_from(units()), low=readings, high=readings)
+def test_a_unit_keeps_the_order_of_values_and_can_be_undone(unit, low, high):
+    low, high = sorted((low, high))
+    (first, name), (last, _) = converted(low, unit.text), converted(high, f" {unit.text.upper()} ")
+    assert name == unit.unit
+    assert first <= last
+    # A converted value keeps two decimals: undone, it is off by half of the last one at most.
+    assert (first - unit.offset) / unit.scale == pytest.approx(low, abs=0.0051 / unit.scale)
+
+
+@given(text=st.text() | st.none(), value=readings | st.none())
+def test_a_text_that_is_no_declared_unit_leaves_the_value_as_it_is_and_without_a_unit(text, value):
+    if (text or "").strip().lower() in unit_by_text():
+        return
+    assert converted(value, text) == (value, None)
