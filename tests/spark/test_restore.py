@@ -16,7 +16,7 @@ from tests.fixtures.vitals import encoded, heart_rate
 from wardhouse import backup
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEPT = ("device_message", "alert_event", "alert_notification")
+KEPT = ("device_message", "alert_event", "alert_notification", "audit_event")
 
 
 @pytest.fixture
