@@ -23,8 +23,8 @@ help:  ## this list
 setup:  ## install everything into .venv and .jars; nothing to do, no network, when that is done
 	@$(PYTHON) wardhouse/bootstrap.py
 
-up: setup  ## run the live pipeline with simulated patients until Ctrl-C
-	@$(BIN)/ward up $(ARGS)
+up: setup  ## run the live pipeline with simulated patients, gateway and dashboard until Ctrl-C
+	@$(BIN)/ward up --gateway --dashboard $(ARGS)
 
 test: setup  ## every test
 	@# By file: the tests of one share a session or a broker. The long ones stand first in the order of the files.

@@ -1,6 +1,6 @@
 """Ways out of the gateway over a hospital's month: how long each takes, beside the same question put plainly.
 
-    python -m bench reads [--patients 1000] [--days 29] [--tail 1440] [--requests 100] [--data-dir DIR]
+    python -m bench reads [--patients 1000] [--days 29] [--hours 23] [--minutes 60] [--requests 100] [--data-dir DIR]
 
 It makes the tables in a temporary folder (259 million minutes by default, 2 GB), or once in ``--data-dir``, where it
 finds them again. A broker and ``ward gateway`` run as processes of their own, and one client asks one request after
@@ -151,7 +151,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--days", type=int, default=29, help="days that maintenance has been over")
-    parser.add_argument("--tail", type=int, default=1440, help="minutes since then, a file each")
+    parser.add_argument("--hours", type=int, default=23, help="hours since then that the flow has joined, a file each")
+    parser.add_argument("--minutes", type=int, default=60, help="minutes since then, a file each")
     parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
@@ -159,7 +160,7 @@ def main() -> None:
         data = DataDir((options.data_dir or Path(folder) / "ward").resolve())
         if not reader.tables_there(data):
             end = datetime.now(UTC).replace(second=0, microsecond=0)
-            lake.write(data, options.patients, options.days, options.tail, end)
+            lake.write(data, options.patients, options.days, options.hours, options.minutes, end)
         (newest,) = reader.query(data, "SELECT max(minute) AS minute FROM gold.vital_sign_minute").to_pylist()
         table = reader.open_table(data, VITAL_SIGN_MINUTE)
         print(f"{table.to_pyarrow_dataset().count_rows()} minutes in {len(table.file_uris())} files", flush=True)

@@ -1,7 +1,7 @@
 """Gold of a hospital for benchmarks of readers, made by DuckDB and written as Delta without Spark.
 
 Days that maintenance has been over are files of a quarter of the patients each, in the order of patients; the last day
-is as the flow leaves it, a file a minute.
+is as the flow leaves it: hours that it has joined, in the same order, and a file a minute since.
 """
 
 from datetime import datetime, timedelta
@@ -18,6 +18,8 @@ CODES = ("8867-4", "9279-1", "59408-5", "8480-6", "8462-4", "8310-5")
 _DUCKDB_TYPE = {"TIMESTAMP": "TIMESTAMPTZ", "BINARY": "BLOB"}
 _ROWS_A_GROUP = 500_000  # some 4 MB, as maintenance asks of Parquet
 
+_CLUSTERED = "ORDER BY patient_id, minute"
+
 _MINUTES = f"""
 SELECT 'sim/' || patient AS patient_id, {list(CODES)}[code] AS code,
     to_timestamp({{start}} + 60 * minute) AS minute, '/min' AS unit, 60::BIGINT AS count,
@@ -32,16 +34,19 @@ FROM (
 """  # noqa: S608 - our own text
 
 
-def write(data: DataDir, patients: int, days: int, tail_minutes: int, end: datetime) -> None:
-    """Fill the tables that the gateway reads, up to ``end``; the last ``tail_minutes`` are a commit a minute."""
-    whole = end - timedelta(minutes=tail_minutes)
+def write(data: DataDir, patients: int, days: int, hours: int, minutes: int, end: datetime) -> None:
+    """Fill the tables that the gateway reads, up to ``end``: days, then ``hours`` of a file each, then ``minutes``."""
+    single = end - timedelta(minutes=minutes)
+    whole = single - timedelta(hours=hours)
     parts = [patients * quarter // 4 for quarter in range(5)]
     for day in range(days, 0, -1):
         start = whole - timedelta(days=day)
         for first, last in pairwise(parts):
-            _minutes(data, start, 1440, first, last, "ORDER BY patient_id, minute")
-    for minute in range(tail_minutes):
-        _minutes(data, whole + timedelta(minutes=minute), 1, 0, patients, "")
+            _minutes(data, start, 1440, first, last, _CLUSTERED)
+    for hour in range(hours):
+        _minutes(data, whole + timedelta(hours=hour), 60, 0, patients, _CLUSTERED)
+    for minute in range(minutes):
+        _minutes(data, single + timedelta(minutes=minute), 1, 0, patients, "")
     _others(data, patients, days, end)
 
 

@@ -51,7 +51,7 @@ def listed(
         "priorities": sorted(priorities),
     }
     matching["among"] = None if among is None else sorted(among)
-    with reader.connect(data, (ALERT,), bounds={}) as database:
+    with reader.asked(data, (ALERT,), {}) as database:
         found = database.sql(_LIST, params={**matching, "limit": limit, "offset": offset}).fetchall()
         if not found:
             ((total,),) = database.sql(_COUNT, params=matching).fetchall()
@@ -63,7 +63,7 @@ def listed(
 
 def alert(data: DataDir, alert_id: str) -> dict[str, Any] | None:
     """One alert with its transitions, or None. Raises TableMissingError."""
-    with reader.connect(data, (ALERT, ALERT_EVENT), bounds={"alert_id": (alert_id, alert_id)}) as database:
+    with reader.asked(data, (ALERT, ALERT_EVENT), {"alert_id": (alert_id, alert_id)}) as database:
         found = database.sql(_THESE, params={"ids": [alert_id]}).to_arrow_table().to_pylist()
         if not found:
             return None

@@ -1,6 +1,7 @@
 """Maintenance of tables: rows beyond their retention, small files, and files that no version needs any more.
 
-A table on a local disk has one safe writer, so the lakehouse application stands still meanwhile.
+A table on a local disk has one safe writer: for :func:`maintain` the lakehouse application stands still, and
+:func:`join` is its own doing.
 """
 
 from collections.abc import Mapping

@@ -3,9 +3,13 @@
 Nothing is downloaded and nothing is written: DuckDB loads no extension and sees no file but those of the tables named.
 """
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -164,9 +168,14 @@ def connection(spill: Path | None = None, readable: Iterable[Path] = ()) -> "duc
         spill.mkdir(parents=True, exist_ok=True)
         roomy = {"temp_directory": str(spill / uuid4().hex), "memory_limit": "1GB"}
     opened = duckdb.connect(":memory:", config={**_DUCKDB, **roomy})
-    opened.execute("SET TimeZone = 'UTC'")
     opened.execute("SET allowed_directories = $folders", {"folders": [f"{folder}/" for folder in readable]})
     opened.execute("SET enable_external_access = false")
+    return _settled(opened)
+
+
+def _settled(opened: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
+    """The connection with what holds for it alone, not for others to the same DuckDB."""
+    opened.execute("SET TimeZone = 'UTC'")
     # It would draw one across what a command prints. In a notebook without ipywidgets it is off, and may not be set.
     if opened.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
         opened.execute("SET enable_progress_bar = false")
@@ -181,35 +190,73 @@ def tables_in(sql: str) -> tuple[Table, ...]:
 
 
 def connect(
-    data: DataDir,
-    tables: Iterable[Table],
-    versions: Mapping[Table, int] | None = None,
-    spill: Path | None = None,
-    bounds: Bounds | None = None,
+    data: DataDir, tables: Iterable[Table], versions: Mapping[Table, int] | None = None, spill: Path | None = None
 ) -> "duckdb.DuckDBPyConnection":
     """An in-memory DuckDB in which each table is a view named as it is declared, ``silver.observation``.
 
     Each is as it is now, or as it was at its version in ``versions``. A view reads nothing until it is queried; columns
     and conditions are pushed down to the files, so that those whose statistics rule them out stay closed. Instants are
     UTC. ``spill`` is as for :func:`connection`.
+    """
+    # Opened before there is a connection: a table that is missing must not leave one behind.
+    opened = [(table, _source(data, table, (versions or {}).get(table), None)) for table in tables]
+    database = connection(spill)
+    try:
+        _show(database, opened)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def asked(
+    data: DataDir, tables: Iterable[Table], bounds: Bounds | None = None
+) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """As :func:`connect`, for a question or two: all such share one DuckDB, for one of their own takes 20 ms to start.
 
     With ``bounds`` a view may lack rows outside of them: files of the newest version are chosen by these alone, and
     DuckDB reads them itself, some twenty times as fast as through Arrow where few rows of a file are wanted. The query
     still has to say the condition.
     """
-    # Opened before there is a connection: a table that is missing must not leave one behind.
-    opened = [(table, _source(data, table, (versions or {}).get(table), bounds)) for table in tables]
-    database = connection(spill, [source.folder for _, (source, _) in opened if isinstance(source, files.Files)])
+    opened = [(table, _source(data, table, None, bounds)) for table in tables]
+    database = _settled(_shared(data.table_root, os.getpid()).cursor())
+    own = f"question_{next(_questions)}"
     try:
-        for table, (source, read) in opened:
-            arrow_name = f"{table.layer}__{table.name}"
-            database.register(arrow_name, source.empty if isinstance(source, files.Files) else source)
-            database.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
-            database.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"{read}')
-    except BaseException:
+        # Views of several questions have the same names: each question has a catalog of its own.
+        database.execute(f"ATTACH ':memory:' AS {own}")
+        database.execute(f"USE {own}")
+        try:
+            _show(database, opened)
+            yield database
+        finally:
+            database.execute("USE memory")
+            database.execute(f"DETACH {own}")
+    finally:
         database.close()
-        raise
-    return database
+
+
+_questions = count()
+
+
+@lru_cache(maxsize=4)
+def _shared(root: Path, _process: int) -> "duckdb.DuckDBPyConnection":
+    """The DuckDB of all questions to one data dir. A process that was forked cannot use its parent's.
+
+    What it has read of files it keeps in memory, as far as there is room.
+    """
+    shared = connection(readable=[root])
+    shared.execute("SET memory_limit = '2GB'")
+    return shared
+
+
+def _show(database: "duckdb.DuckDBPyConnection", opened: "Iterable[tuple[Table, tuple[Any, str]]]") -> None:
+    """Make a view of each table."""
+    for table, (source, read) in opened:
+        arrow_name = f"{table.layer}__{table.name}"
+        database.register(arrow_name, source)
+        database.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.layer}"')
+        database.execute(f'CREATE VIEW "{table.layer}"."{table.name}" AS FROM "{arrow_name}"{read}')
 
 
 def _source(data: DataDir, table: Table, version: int | None, bounds: Bounds | None) -> tuple[Any, str]:
@@ -220,15 +267,15 @@ def _source(data: DataDir, table: Table, version: int | None, bounds: Bounds | N
             # The names of columns and their types are those of the table: a file may be older than a column.
             listed = ", ".join("'" + path.replace("'", "''") + "'" for path in found.within(bounds))
             parquet = f" UNION ALL BY NAME FROM read_parquet([{listed}], union_by_name = true)"
-            return found, parquet if listed else ""
+            return found.empty, parquet if listed else ""
     return open_table(data, table, version).to_pyarrow_dataset(), ""
 
 
 def query(data: DataDir, sql: str, params: Mapping[str, Any] | None = None, bounds: Bounds | None = None) -> "pa.Table":
     """The answer to one SELECT over declared tables and marts (``FROM gold.alert_event``); ``$name`` takes a parameter.
 
-    Only the tables that it names are opened, each at its newest version. ``bounds`` are as for :func:`connect`. Raises
+    Only the tables that it names are opened, each at its newest version. ``bounds`` are as for :func:`asked`. Raises
     TableMissingError.
     """
-    with connect(data, tables_in(sql), bounds=bounds) as database:
+    with asked(data, tables_in(sql), bounds) as database:
         return database.sql(sql, params=dict(params or {})).to_arrow_table()

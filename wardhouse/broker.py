@@ -316,10 +316,15 @@ def _check_port_free(host: str, port: int) -> None:
             raise Failure(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def free_port() -> int:
-    """A port of the loopback address that nobody has just now."""
+def free_port(usual: int = 0) -> int:
+    """A port of the loopback address that nobody has just now: the usual one, if nobody has that."""
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        # As a server asks for it: what a server before it left in TIME_WAIT does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, usual))
+        except OSError:
+            probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 

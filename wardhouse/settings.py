@@ -13,6 +13,9 @@ from lakehouse.topics import TOPICS, Topic
 
 DEFAULT_DATA_DIR = Path(".ward")
 DEFAULT_BROKER_PORT = 9092
+GATEWAY_PORT = 8000
+MLLP_PORT = 2575
+DASHBOARD_PORT = 8501
 
 
 def _default_jars() -> Path:

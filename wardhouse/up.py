@@ -33,7 +33,7 @@ from wardhouse.broker import LOOPBACK, bootstrap_servers, free_port
 from wardhouse.component import component, read_state
 from wardhouse.errors import Failure
 from wardhouse.processes import Interrupted, Program, Supervisor
-from wardhouse.settings import DEFAULT_BROKER_PORT, Settings
+from wardhouse.settings import DASHBOARD_PORT, DEFAULT_BROKER_PORT, GATEWAY_PORT, MLLP_PORT, Settings
 from wardhouse.status import wait_until_landed
 from wardhouse.terminal import ALERTS_SHOWN, Picture, View
 from wardhouse.topics import Offsets, end_offsets, ensure
@@ -43,6 +43,8 @@ LANDING_TIMEOUT_S = 600.0
 DELTA_NICE = 10
 """The lakehouse yields to the alert flow, the broker and the router: alerts stay quick while a batch is written."""
 BROKER = ("broker",)
+_SERVED = ("gateway", "dashboard", "airflow")
+"""Components whose address a person wants to open."""
 _TICK_S = 0.25
 _MEASURE_S = 1.0
 _SHOW_S = 0.5
@@ -65,8 +67,9 @@ class Options:
     channels: str | None = None
     """Channels file of the notifier, which runs where one is given."""
     port: int = DEFAULT_BROKER_PORT
-    gateway_port: int = 8000
-    mllp_port: int = 2575
+    gateway_port: int = GATEWAY_PORT
+    mllp_port: int = MLLP_PORT
+    dashboard_port: int = DASHBOARD_PORT
     report: Path | None = None
     verify: bool = True
 
@@ -104,7 +107,10 @@ def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
     ports = ("--port", str(options.gateway_port), "--mllp-port", str(options.mllp_port))
     wanted = (
         (options.gateway, Program("gateway", (*_ward("gateway", data), *ports))),
-        (options.dashboard, Program("dashboard", (*_ward("dashboard", data), *live))),
+        (
+            options.dashboard,
+            Program("dashboard", (*_ward("dashboard", data), "--port", str(options.dashboard_port), *live)),
+        ),
         (options.channels, Program("notify", (*_ward("notify", data), "--channels", str(options.channels)))),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),
     )
@@ -310,6 +316,9 @@ class _Stack:
                 groups=self._groups,
                 on_topics=self._on_topics,
             )
+        for item in self._supervisor.conditions():
+            if item.name in _SERVED:
+                self._view.say(f"{item.name}: {item.address}")
         self._facts.sending_at = datetime.now(UTC)
         if self._options.duration_s is not None:
             self._deadline = time.monotonic() + self._options.duration_s

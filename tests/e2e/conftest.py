@@ -1,4 +1,4 @@
-"""``ward up`` as a process, and the certainty that it leaves none behind."""
+"""``ward up`` as a process, and the certainty that it leaves none behind; a browser."""
 
 import subprocess
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from lakehouse.datadir import DataDir
+from tests.fixtures.browser import Browser, chromium
 from tests.fixtures.stack import WARD, Up, processes_of
 
 
@@ -28,3 +29,12 @@ def up(data: DataDir) -> Iterator[Up]:
     for process_left in left:
         process_left.kill()
     assert left == []
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian package chromium)")
+    with Browser(program) as running:
+        yield running

@@ -1,205 +1,28 @@
-"""The dashboard as people meet it: ``ward dashboard`` in a process of its own, seen by a headless Chromium.
+"""The dashboard as people meet it: ``ward dashboard`` in a process of its own, seen by a headless Chromium."""
 
-The browser is driven over its DevTools protocol, which needs nothing but the Debian package chromium.
-"""
-
-import base64
-import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import pytest
-from websockets.sync.client import connect
 
 from alerting.compacted import whole
 from alerting.router import Topics
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from tests.fixtures.browser import Browser
 from tests.fixtures.delta import append
 from tests.integration.test_alert_commands import breach, listed, names, routing
 from tests.integration.test_router import send, wait_for
 
 __all__ = ["names"]
-
-START_TIMEOUT_S = 30.0
-
-
-def chromium() -> str | None:
-    """The browser's program, or None where it is not installed (Debian package chromium)."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-class Browser:
-    """One browser with one tab and a profile of its own, gone after the ``with`` block."""
-
-    def __init__(self, program: str, width: int = 1400, height: int = 1000, time_zone: str = "Europe/London") -> None:
-        self._program = program
-        self._size = (width, height)
-        self._time_zone = time_zone
-        self._numbers = itertools.count(1)
-
-    def __enter__(self) -> Self:
-        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
-            [
-                self._program,
-                "--headless=new",
-                "--no-sandbox",  # the sandbox needs rights that a container's root lacks
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-                f"--window-size={self._size[0]},{self._size[1]}",
-                "--remote-debugging-port=0",
-                f"--user-data-dir={self._profile.name}",
-                "about:blank",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        port = self._port()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
-            page = next(target for target in json.load(answer) if target["type"] == "page")
-        self._connection = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
-        self._socket = self._connection.__enter__()
-        self.call("Emulation.setTimezoneOverride", timezoneId=self._time_zone)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._connection.__exit__(kind, error, traceback)
-        self._process.terminate()
-        self._process.wait(10)
-        self._profile.cleanup()
-
-    def _port(self) -> int:
-        file = Path(self._profile.name) / "DevToolsActivePort"
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not (file.exists() and file.read_text()):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"{self._program} did not start")
-            time.sleep(0.05)
-        return int(file.read_text().splitlines()[0])
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command of the DevTools protocol and its result."""
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=30))
-            if answer.get("id") == number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return dict(answer["result"])
-
-    def open(self, url: str) -> None:
-        """Go to an address."""
-        self.call("Page.navigate", url=url)
-
-    def script(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def text(self) -> str:
-        """What the page says."""
-        return self.script("document.body.innerText") or ""
-
-    def wait_for(self, text: str, within_s: float = 30) -> None:
-        """Return once the page holds a text. Raises AssertionError with what it holds instead."""
-        deadline = time.monotonic() + within_s
-        while text not in (seen := self.text()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{text!r} is not on the page, which says: {seen!r}")
-            time.sleep(0.1)
-
-    def wait_for_element(self, selector: str, within_s: float = 30) -> None:
-        """Return once the page has an element. Raises AssertionError where it never does."""
-        deadline = time.monotonic() + within_s
-        while not self.script(f"document.querySelector({json.dumps(selector)}) !== null"):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no {selector} on the page")
-            time.sleep(0.1)
-
-    def click(self, text: str, within_s: float = 30) -> None:
-        """Click what says this, once it is there: a button, a tab, a link."""
-        found = (
-            "[...document.querySelectorAll('button, a, [role=tab]')]"
-            f".find(e => e.innerText.includes({json.dumps(text)}) && !e.disabled)"
-        )
-        deadline = time.monotonic() + within_s
-        while not self.script(f"{found} && ({found}.click(), true)"):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"nothing to click says {text!r}; the page says: {self.text()!r}")
-            time.sleep(0.1)
-
-    def type(self, label: str, text: str) -> None:
-        """Write into the field of a label, as a keyboard does, and leave it by Tab."""
-        self.wait_for_element(f"input[aria-label={json.dumps(label)}]")
-        self.script(f"document.querySelector('input[aria-label={json.dumps(label)}]').focus()")
-        self.call("Input.insertText", text=text)
-        tab = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **tab)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **tab)
-
-    def looks(self, *, width: int = 1400, height: int = 1000, dark: bool = False) -> None:
-        """The window's size, which of a phone's width counts as a phone, and the theme."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[theme])
-
-    def wait_for_rest(self, within_s: float = 30) -> None:
-        """Return once nothing on the page is still to be drawn."""
-        deadline = time.monotonic() + within_s
-        while self.script("document.querySelector('[data-testid=stSkeleton]') !== null"):
-            assert time.monotonic() < deadline, "a part of the page is never drawn"
-            time.sleep(0.1)
-
-    def downloaded(self, button: str, folder: Path, within_s: float = 60) -> Path:
-        """Click a button by its text and return the file that comes of it, whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        before = set(folder.iterdir())
-        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-        found_button = f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(button)}))"
-        deadline = time.monotonic() + within_s
-        while not self.script(f"{found_button} && ({found_button}.click(), true)"):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no button {button!r} on the page")
-            time.sleep(0.1)
-        while not (found := [f for f in folder.iterdir() if f not in before and f.suffix != ".crdownload"]):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"nothing came of {button!r}")
-            time.sleep(0.1)
-        return found[0]
-
-    def screenshot(self, path: Path) -> None:
-        """Keep a picture of the window."""
-        image = self.call("Page.captureScreenshot", format="png")["data"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(image))
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium on this machine (Debian package chromium)")
-    with Browser(program) as running:
-        yield running
 
 
 def write_ward(data: DataDir, now: datetime) -> None:

@@ -27,6 +27,7 @@ from gateway.mqtt import Bridge, Intake, Payload, source
 from lakehouse.datadir import DataDir
 from lakehouse.topics import VITALS
 from tests.fixtures.mqtt import MqttBroker, write_certificate
+from tests.fixtures.vitals import message
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "integration.md"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -77,9 +78,9 @@ class Ward:
             until(lambda: state(client)["fault"] != "not connected yet")
             yield client
 
-    def publish(self, *messages: Any) -> None:
-        for message in messages:
-            self.mqtt.publish(self.topic, message if isinstance(message, bytes) else orjson.dumps(message))
+    def publish(self, *payloads: Any) -> None:
+        for payload in payloads:
+            self.mqtt.publish(self.topic, payload if isinstance(payload, bytes) else orjson.dumps(payload))
 
     def landed(self) -> list[str]:
         """The message ids on Kafka by now."""
@@ -126,25 +127,11 @@ def figure(client: TestClient, line: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def device_message(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "message_id": name,
-        "patient_id": "ward/1",
-        "device_id": "monitor-1",
-        "source": "test",
-        "observed_at": "2026-03-01T12:00:00Z",
-        "status": "final",
-        "observations": [{"code": "8867-4", "value": 72, "unit": "/min"}],
-        **changes,
-    }
-
-
 def test_one_message_a_list_and_lines_are_taken_in_order_and_acknowledged(ward: Ward) -> None:
-    lines = b"\n".join(orjson.dumps(device_message(name)) for name in ("d", "e"))
+    lines = b"\n".join(orjson.dumps(message(message_id=name)) for name in ("d", "e"))
 
     with ward.gateway() as gateway:
-        ward.publish(device_message("a"), [device_message("b"), device_message("c")], lines)
+        ward.publish(message(message_id="a"), [message(message_id="b"), message(message_id="c")], lines)
         until(lambda: len(ward.landed()) == 5)
         connected = figure(gateway, "ward_gateway_mqtt_connected")
 
@@ -154,9 +141,9 @@ def test_one_message_a_list_and_lines_are_taken_in_order_and_acknowledged(ward: 
 
 def test_what_kafka_did_not_take_comes_again_after_a_restart_and_so_does_what_was_sent_meanwhile(ward: Ward) -> None:
     with ward.gateway(kafka="127.0.0.1:1") as gateway:
-        ward.publish(device_message("a"), device_message("b"))
+        ward.publish(message(message_id="a"), message(message_id="b"))
         until(lambda: figure(gateway, 'ward_gateway_messages_total{outcome="unavailable"}'))
-    ward.publish(device_message("c"))
+    ward.publish(message(message_id="c"))
     nothing = ward.landed()
 
     with ward.gateway():
@@ -168,10 +155,10 @@ def test_what_kafka_did_not_take_comes_again_after_a_restart_and_so_does_what_wa
 def test_what_is_no_message_is_kept_for_people_and_the_rest_of_its_payload_is_taken(
     ward: Ward, caplog: pytest.LogCaptureFixture
 ) -> None:
-    part = [device_message("a"), device_message("b", status="maybe")]
+    part = [message(message_id="a"), message(message_id="b", status="maybe")]
 
     with ward.gateway() as gateway, caplog.at_level(logging.WARNING, "gateway.mqtt"):
-        ward.publish(part, b"\xff", b"\xff", device_message("c"))
+        ward.publish(part, b"\xff", b"\xff", message(message_id="c"))
         until(lambda: "c" in ward.landed())
         until(lambda: figure(gateway, 'ward_gateway_messages_total{outcome="refused"}') == 3)
 
@@ -188,13 +175,13 @@ def test_what_is_no_message_is_kept_for_people_and_the_rest_of_its_payload_is_ta
 
 def test_a_broker_that_restarts_is_found_again_and_meanwhile_the_gateway_says_so(ward: Ward) -> None:
     with ward.gateway() as gateway:
-        ward.publish(device_message("a"))
+        ward.publish(message(message_id="a"))
         until(lambda: ward.landed() == ["a"])
         ward.mqtt.stop()
         until(lambda: figure(gateway, "ward_gateway_mqtt_connected") == 0.0)
         away = state(gateway)
         ward.mqtt.start()
-        ward.publish(device_message("b"))
+        ward.publish(message(message_id="b"))
         until(lambda: len(ward.landed()) == 2)
         back = state(gateway)
 
@@ -210,7 +197,7 @@ def test_a_broker_is_believed_by_its_certificate_alone(ward: Ward, tmp_path: Pat
     with ward.gateway(ca=stranger) as gateway:
         refused = state(gateway)
     with ward.gateway(ca=ward.mqtt.certificate):
-        ward.publish(device_message("a"))
+        ward.publish(message(message_id="a"))
         until(ward.landed)
 
     assert (refused["connected"], "certificate verify failed" in refused["fault"]) == (False, True)

@@ -25,6 +25,7 @@ from gateway.site import Site
 from lakehouse.datadir import DataDir
 from lakehouse.topics import CLINICAL_RESOURCE, TOPICS, VITALS
 from tests.fixtures.stack import WARD
+from tests.fixtures.vitals import message
 from wardhouse.broker import Broker
 from wardhouse.topics import ensure
 
@@ -72,8 +73,8 @@ def gateway(broker: str, names: Topics, data: DataDir) -> Iterator[Gateway]:
 
 def ask(connection: socket.socket, *messages: bytes) -> Iterator[bytes]:
     """Send each message when the one before is answered."""
-    for message in messages:
-        connection.sendall(b"\x0b" + message + b"\x1c\r")
+    for sent in messages:
+        connection.sendall(b"\x0b" + sent + b"\x1c\r")
         yield answer_on(connection)
 
 
@@ -231,7 +232,7 @@ def test_an_hl7_message_is_acknowledged_when_kafka_has_it(broker: str, names: To
     assert answers[3][3].startswith("ORM")
     messages = everything(broker, names[VITALS.name])
     # Sent twice, it is there twice under one id, and counts once.
-    assert [message["message_id"] for message in messages] == ["hl7/MON/ICU/M-1/0"] * 2
+    assert [sent["message_id"] for sent in messages] == ["hl7/MON/ICU/M-1/0"] * 2
     assert messages[0] == messages[1]
     resources = [one["resource"] for one in everything(broker, names[CLINICAL_RESOURCE.name])]
     assert [(one["resourceType"], one["id"]) for one in resources] == [("Patient", "4711"), ("Encounter", "V-9")]
@@ -281,7 +282,7 @@ def test_real_messages_are_acknowledged_over_one_connection(shared_data: Path, g
 
 
 def test_lines_of_messages_are_taken_as_a_list_is(broker: str, names: Topics, gateway: Gateway) -> None:
-    lines = [orjson.dumps(device_message(number)) for number in range(3)]
+    lines = [orjson.dumps(message(message_id=f"m-{number}")) for number in range(3)]
     headers = {"content-type": "application/x-ndjson"}
 
     answer = gateway.client.post("/api/iot", content=b"\n".join([*lines, b""]), headers=headers)
@@ -293,19 +294,6 @@ def test_lines_of_messages_are_taken_as_a_list_is(broker: str, names: Topics, ga
     )
     assert (broken.status_code, broken.json()["detail"][:26]) == (422, "line 4 of the body is not ")
     assert len(everything(broker, names[VITALS.name])) == 3
-
-
-def device_message(number: int) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "message_id": f"m-{number}",
-        "patient_id": "ward/1",
-        "device_id": "monitor-1",
-        "source": "test",
-        "observed_at": "2026-03-01T12:00:00Z",
-        "status": "final",
-        "observations": [{"code": "8867-4", "value": 72, "unit": "/min"}],
-    }
 
 
 def test_without_a_broker_fhir_and_hl7_are_told_to_send_again(data: DataDir) -> None:
@@ -403,7 +391,8 @@ def test_what_was_acknowledged_without_a_broker_is_on_the_topic_after_a_kill(
 def post_all(gateway: Process, start: int, stop: int) -> list[int]:
     """Post messages one by one; the numbers of those that were acknowledged."""
     with httpx.Client(base_url=gateway.url, timeout=30) as client:
-        return [n for n in range(start, stop) if client.post("/api/iot", json=device_message(n)).status_code == 202]
+        answers = {n: client.post("/api/iot", json=message(message_id=f"m-{n}")) for n in range(start, stop)}
+    return [number for number, answer in answers.items() if answer.status_code == 202]
 
 
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+from wardhouse.settings import DASHBOARD_PORT, DEFAULT_DATA_DIR, GATEWAY_PORT, DataDirOption, Settings, data_dir
 
-_USUAL_GATEWAY = "http://127.0.0.1:8000"
+_USUAL_GATEWAY = f"http://127.0.0.1:{GATEWAY_PORT}"
 
 
 def dashboard(
     data: DataDirOption = DEFAULT_DATA_DIR,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8501,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = DASHBOARD_PORT,
     gateway: Annotated[
         str | None, typer.Option(help="URL of the gateway; the one that runs on the data dir where it is left out.")
     ] = None,

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+from wardhouse.settings import DEFAULT_DATA_DIR, GATEWAY_PORT, MLLP_PORT, DataDirOption, Settings, data_dir
 
 _MIB = 1024 * 1024
 
@@ -33,10 +33,10 @@ def gateway(
     host: Annotated[
         str, typer.Option(help="Address to listen on; but loopback only with --require-key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = GATEWAY_PORT,
     mllp_port: Annotated[
         int, typer.Option(help="Port for HL7 v2 over MLLP, on loopback; 0 takes no HL7 v2.", min=0, max=65535)
-    ] = 2575,
+    ] = MLLP_PORT,
     mqtt_host: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,16 @@ import typer
 
 from wardhouse.commands.notify import ChannelsOption
 from wardhouse.durations import seconds
-from wardhouse.settings import DEFAULT_BROKER_PORT, DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+from wardhouse.settings import (
+    DASHBOARD_PORT,
+    DEFAULT_BROKER_PORT,
+    DEFAULT_DATA_DIR,
+    GATEWAY_PORT,
+    MLLP_PORT,
+    DataDirOption,
+    Settings,
+    data_dir,
+)
 
 
 def summary_line(report: Mapping[str, Any]) -> str:
@@ -18,6 +27,10 @@ def summary_line(report: Mapping[str, Any]) -> str:
     shown = [f"{name.replace('_', ' ')} {report[name]:,}" for name in counts]
     proven = [f"{name} {report[name]:,}" for name in ("lost", "duplicated") if report[name] is not None]
     return ", ".join([*shown, f"alerts opened {report['alerts_opened']:,}", *proven])
+
+
+def _port(of: str, usual: int) -> Any:
+    return typer.Option(help=f"{of}. Left out: {usual}, or a free one where that is taken.", min=0, max=65535)
 
 
 def up(
@@ -37,9 +50,10 @@ def up(
     simulator: Annotated[bool, typer.Option(help="Send simulated patients.")] = True,
     one_jvm: Annotated[bool, typer.Option("--one-jvm", help="Both Spark applications in one process.")] = False,
     gateway: Annotated[bool, typer.Option(help="Also the gateway (REST, FHIR, HL7 v2).")] = False,
-    gateway_port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
-    mllp_port: Annotated[int, typer.Option(help="Port of the gateway for HL7 v2; 0 takes no HL7 v2.")] = 2575,
+    gateway_port: Annotated[int | None, _port("Port of the gateway", GATEWAY_PORT)] = None,
+    mllp_port: Annotated[int | None, _port("Port of the gateway for HL7 v2; 0 takes no HL7 v2", MLLP_PORT)] = None,
     dashboard: Annotated[bool, typer.Option(help="Also the dashboard.")] = False,
+    dashboard_port: Annotated[int | None, _port("Port of the dashboard", DASHBOARD_PORT)] = None,
     airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
     channels: ChannelsOption = None,
     broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
@@ -48,6 +62,7 @@ def up(
     import orjson
 
     from alerting.channels import ChannelsError, load
+    from wardhouse.broker import free_port
     from wardhouse.errors import Failure, failures
     from wardhouse.signals import stop_on_signals
     from wardhouse.terminal import view
@@ -67,8 +82,9 @@ def up(
         airflow=airflow,
         channels=str(file.resolve()) if file else None,
         port=broker_port,
-        gateway_port=gateway_port,
-        mllp_port=mllp_port,
+        gateway_port=gateway_port or free_port(GATEWAY_PORT),
+        mllp_port=free_port(MLLP_PORT) if mllp_port is None else mllp_port,
+        dashboard_port=dashboard_port or free_port(DASHBOARD_PORT),
         report=report,
         verify=verify,
     )

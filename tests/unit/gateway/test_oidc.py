@@ -1,19 +1,14 @@
-"""Tokens of a provider that the test is: its keys are made here and served by a small HTTP server."""
+"""Tokens of a provider that the test is."""
 
-import http.server
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
-from jwt.algorithms import ECAlgorithm
 
 from gateway import keys
 from gateway.app import create_app
@@ -23,44 +18,32 @@ from gateway.keys import Keys
 from gateway.oidc import Provider, Tokens, caller_of
 from gateway.scopes import Scope
 from lakehouse.datadir import DataDir
+from tests.fixtures.issuer import Issuer, issuing
 
 AUDIENCE = "wardhouse"
-OURS, ANOTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+ANOTHER = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    """A provider that says where its keys are, and tells them."""
-    jwk = {**json.loads(ECAlgorithm.to_jwk(OURS.public_key())), "kid": "one", "alg": "ES256", "use": "sig"}
+def provided() -> Iterator[Issuer]:
+    with issuing(AUDIENCE) as issuer:
+        yield issuer
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = {"/.well-known/openid-configuration": {"jwks_uri": f"{url}/keys"}, "/keys": {"keys": [jwk]}}
-            self.send_response(200 if self.path in found else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps(found.get(self.path)).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield url
-        server.shutdown()
+@pytest.fixture
+def issuer(provided: Issuer) -> str:
+    return provided.url
 
 
 Signed = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def signed(issuer: str) -> Signed:
+def signed(provided: Issuer) -> Signed:
     """Call it with changed claims for the header of a token; None leaves a claim out."""
 
-    def make(key: Any = OURS, algorithm: str = "ES256", kid: str = "one", **changes: Any) -> dict[str, str]:
-        usual = {"iss": issuer, "aud": AUDIENCE, "sub": "u1", "exp": time.time() + 60, "scope": "openid read"}
-        claims = {name: value for name, value in (usual | changes).items() if value is not None}
-        return {"Authorization": f"Bearer {jwt.encode(claims, key, algorithm, {'kid': kid})}"}
+    def make(**changes: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {provided.token(AUDIENCE, **{'scope': 'openid read', **changes})}"}
 
     return make
 
@@ -83,10 +66,10 @@ def test_a_token_opens_what_its_claims_say_and_one_that_is_not_whole_nothing(
         "no end": signed(exp=None),
         "another audience": signed(aud="another"),
         "another issuer": signed(iss="http://127.0.0.1:1"),
-        "another key": signed(ANOTHER),
+        "another key": signed(key=ANOTHER),
         "unknown key": signed(kid="two"),
-        "a shared secret": signed("x" * 32, "HS256"),
-        "not signed": signed(None, "none"),
+        "a shared secret": signed(key="x" * 32, algorithm="HS256"),
+        "not signed": signed(algorithm="none"),
         "not a token": {"Authorization": "Bearer a.b.c"},
     }
     with client_of(data, Provider(issuer, AUDIENCE)) as client:
