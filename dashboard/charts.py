@@ -1,19 +1,21 @@
 """Charts. Pure: a frame and values in, a chart out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from dashboard.clock import wall
 from dashboard.palette import LINE, PRIORITIES
+from lakehouse.scores import NEWS2
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
 _SHORTEST_GAP = timedelta(minutes=2)
+_RISK_PRIORITIES = {"high": "high", "medium": "medium"}
 _MARKS = {"high": "square", "medium": "triangle-up", "low": "circle"}
 
 
@@ -59,12 +61,7 @@ def trend(
         time=[wall(instant, zone) for instant in shown["minute"]],
         when=[instant.astimezone(zone).strftime("%Y-%m-%d %H:%M %Z") for instant in shown["minute"]],
     )
-    x = alt.X(
-        "time:T",
-        title=None,
-        scale=alt.Scale(type="utc", domain=[wall(start, zone).isoformat(), wall(stop, zone).isoformat()]),
-        axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format=_time_format(stop - start)),
-    )
+    x = _x(zone, start, stop, "time")
     y_axis = alt.Axis(tickCount=4, gridOpacity=0.4, minExtent=32)
     y_title = f"{title} ({unit})" if unit else title
     tooltip = [
@@ -113,9 +110,70 @@ def trend(
             )
             .encode(x=x, y=alt.Y("value:Q", scale=scale), tooltip=["alert:N", alt.Tooltip("when:N", title="opened")])
         )
-    return alt.LayerChart(layer=layers).properties(
-        height=150, title=alt.TitleParams(y_title, anchor="start", fontSize=14, offset=6)
+    return _titled(alt.LayerChart(layer=layers), y_title)
+
+
+def news2(points: Sequence[Mapping[str, Any]], *, zone: ZoneInfo, start: datetime, stop: datetime) -> "alt.LayerChart":
+    """NEWS2 over a span: a line where it is known, a band where parts are missing, the thresholds of its risks dashed.
+
+    ``points`` are of :func:`dashboard.news2.stretches`.
+    """
+    import altair as alt
+    import pandas as pd
+
+    columns = ["begins", "ends", "least", "most", "risk", "when"]
+    rows = [
+        (
+            wall(one["begins"], zone),
+            wall(one["ends"], zone),
+            one["total_min"],
+            one["total_max"],
+            one["risk"] or "open",
+            one["observed_at"].astimezone(zone).strftime("%Y-%m-%d %H:%M %Z"),
+        )
+        for one in points
+    ]
+    shown = alt.Chart(pd.DataFrame(rows, columns=columns))
+    x = _x(zone, start, stop, "begins")
+    y = alt.Y(
+        "least:Q", title=None, scale=alt.Scale(domain=[0, 20]), axis=alt.Axis(values=[0, 5, 10, 15, 20], minExtent=32)
     )
+    tooltip = [alt.Tooltip("when:N", title="since"), "least:Q", "most:Q", "risk:N"]
+    layers: list[alt.Chart] = [
+        shown.transform_filter("datum.least < datum.most")
+        .mark_rect(color=LINE, opacity=0.22, clip=True)
+        .encode(x=x, x2="ends:T", y=y, y2="most:Q", tooltip=tooltip),
+        shown.transform_filter("datum.least == datum.most")
+        .mark_rule(color=LINE, strokeWidth=2.5, clip=True)
+        .encode(x=x, x2="ends:T", y=y, tooltip=tooltip),
+    ]
+    for total, risk in NEWS2.risks:
+        if risk in _RISK_PRIORITIES:
+            row = pd.DataFrame({"least": [total], "rule": [f"{risk} risk from {total}"]})
+            colour = PRIORITIES[_RISK_PRIORITIES[risk]].colour
+            layers.append(
+                alt.Chart(row)
+                .mark_rule(color=colour, strokeDash=[6, 4], strokeWidth=1.5)
+                .encode(y=y, tooltip=alt.Tooltip("rule:N", title="threshold"))
+            )
+    return _titled(alt.LayerChart(layer=layers), "NEWS2")
+
+
+def _x(zone: ZoneInfo, start: datetime, stop: datetime, column: str) -> "alt.X":
+    import altair as alt
+
+    return alt.X(
+        f"{column}:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[wall(start, zone).isoformat(), wall(stop, zone).isoformat()]),
+        axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format=_time_format(stop - start)),
+    )
+
+
+def _titled(chart: "alt.LayerChart", title: str) -> "alt.LayerChart":
+    import altair as alt
+
+    return chart.properties(height=150, title=alt.TitleParams(title, anchor="start", fontSize=14, offset=6))
 
 
 def _time_format(span: timedelta) -> str:

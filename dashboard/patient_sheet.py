@@ -1,9 +1,9 @@
 """The page Patient as files: charts as PDF and PNG, values and alerts as CSV. Pure: values in, bytes out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from dashboard import paper
@@ -21,7 +21,8 @@ _FIRST, _LAST = 104.0, 795.0
 _PNG_WIDTH = 900
 
 CSV_COLUMNS = ("kind", "at", "code", "signal", "unit", "count", "min", "mean", "max", "alert", "priority", "ended_at")
-"""A row is a minute of a signal, or an alert: its ``mean`` is then the value that opened it."""
+"""A row is a minute of a signal, a change of NEWS2, whose ``mean`` is its total and whose ``min`` and ``max`` are the
+least and the most that it can be, or an alert, whose ``mean`` is the value that opened it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Sheet:
     zone: ZoneInfo
     minutes: "pd.DataFrame"
     alerts: "pd.DataFrame"
+    scores: "Sequence[Mapping[str, Any]]"
+    """Of :func:`dashboard.news2.stretches`."""
     charts: "Sequence[alt.LayerChart]"
 
     @property
@@ -43,7 +46,7 @@ class Sheet:
 
 
 def csv(sheet: Sheet) -> bytes:
-    """The values and alerts that are shown, in UTF-8, instants in the zone of the page."""
+    """The values, scores and alerts that are shown, in UTF-8, instants in the zone of the page."""
     import pandas as pd
 
     def told(instant: datetime | None) -> str:
@@ -52,6 +55,18 @@ def csv(sheet: Sheet) -> bytes:
     rows = [
         {**row, "kind": "minute", "at": told(row["minute"]), "signal": signal_by_code()[row["code"]].display}
         for row in sheet.minutes.to_dict("records")
+    ]
+    rows += [
+        {
+            "kind": "score",
+            "at": told(row["begins"]),
+            "signal": "NEWS2",
+            "min": row["total_min"],
+            "mean": row["total"],
+            "max": row["total_max"],
+            "ended_at": told(row["ends"]),
+        }
+        for row in sheet.scores
     ]
     rows += [
         {

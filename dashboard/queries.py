@@ -1,13 +1,18 @@
 """What the pages ask of the lakehouse: DataFrames out, read through :mod:`lakehouse.reader`, nothing kept."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from alerting.bands import Arms, band_of
 from alerting.lifecycle import OPEN
-from lakehouse import reader
+from dashboard.news2 import COMPARED_WITH, News2, standing
+from dashboard.records import Record, record
+from lakehouse import reader, stored_scores
 from lakehouse.datadir import DataDir
+from lakehouse.files import Bounds
+from lakehouse.scores import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +79,20 @@ ORDER BY started_at
 """
 
 
-def _frame(data: DataDir, sql: str, params: Mapping[str, Any]) -> "pd.DataFrame":
-    frame: pd.DataFrame = reader.query(data, sql, params).to_pandas()
+_RECORDS = """
+SELECT resource_type, resource FROM (
+    SELECT * FROM silver.clinical_resource WHERE patient_id = $patient_id
+    QUALIFY row_number() OVER (
+        PARTITION BY resource_type, resource_id
+        ORDER BY recorded_at DESC, topic DESC, "partition" DESC, "offset" DESC, version DESC
+    ) = 1
+)
+ORDER BY resource_type, recorded_at DESC, resource_id
+"""
+
+
+def _frame(data: DataDir, sql: str, params: Mapping[str, Any], bounds: Bounds) -> "pd.DataFrame":
+    frame: pd.DataFrame = reader.query(data, sql, params, bounds).to_pandas()
     return frame
 
 
@@ -84,8 +101,9 @@ def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":
 
     As old as the flow that writes gold makes it (up to 90 s); the gateway's live cache has the same within 2 s.
     """
-    values = _frame(data, _LATEST, {"since": now - ON_THE_WARD, "now": now})
-    places = _frame(data, _PLACES, {"since": now - _PLACES_WITHIN})
+    since, near = now - ON_THE_WARD, now - _PLACES_WITHIN
+    values = _frame(data, _LATEST, {"since": since, "now": now}, {"minute": (since, now)})
+    places = _frame(data, _PLACES, {"since": near}, {"observed_at": (near, None)})
     found = values.merge(places, on="patient_id", how="left").astype({"unit": object, "bed": object})
     found = found.where(found.notna(), None)
     measured = zip(found["code"], found["value"], found["unit"], strict=True)
@@ -96,26 +114,45 @@ def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":
 
 def open_alerts(data: DataDir, now: datetime) -> "pd.DataFrame":
     """The current state of every open alert, newest transition first."""
-    return _frame(data, _OPEN_ALERTS, {"since": now - _ALERTS_WITHIN, "open": sorted(OPEN)})
+    since = now - _ALERTS_WITHIN
+    return _frame(data, _OPEN_ALERTS, {"since": since, "open": sorted(OPEN)}, {"emitted_at": (since, None)})
+
+
+def news2(data: DataDir, now: datetime) -> dict[str, News2]:
+    """NEWS2 of each patient of whom it is known, as gold has it (up to five minutes old)."""
+    stands = stored_scores.current(data, Score.NEWS2, now)
+    before = stored_scores.current(data, Score.NEWS2, now - COMPARED_WITH)
+    return {patient_id: standing(row, before.get(patient_id)) for patient_id, row in stands.items()}
 
 
 def patients(data: DataDir, now: datetime) -> "pd.DataFrame":
     """Patients with a value within the last week, or ahead of now (shifted clocks): patient_id, newest."""
-    return _frame(data, _PATIENTS, {"since": now - _PATIENTS_WITHIN})
+    since = now - _PATIENTS_WITHIN
+    return _frame(data, _PATIENTS, {"since": since}, {"minute": (since, None)})
 
 
 def newest_minute(data: DataDir, patient_id: str) -> datetime | None:
     """The last minute in which the patient has a value."""
-    newest: datetime | None = reader.query(data, _NEWEST_MINUTE, {"patient_id": patient_id}).to_pylist()[0]["newest"]
+    of_patient = {"patient_id": (patient_id, patient_id)}
+    (row,) = reader.query(data, _NEWEST_MINUTE, {"patient_id": patient_id}, of_patient).to_pylist()
+    newest: datetime | None = row["newest"]
     return newest
 
 
 def trend(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "pd.DataFrame":
     """The patient's minutes within a span: code, unit, minute, count, min, mean, max."""
-    return _frame(data, _TREND, {"patient_id": patient_id, "start": start, "stop": stop})
+    params = {"patient_id": patient_id, "start": start, "stop": stop}
+    return _frame(data, _TREND, params, {"patient_id": (patient_id, patient_id), "minute": (start, stop)})
 
 
 def alerts_of(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "pd.DataFrame":
     """The patient's alerts that were open at some time within a span, with the value and limit that opened them."""
     params = {"patient_id": patient_id, "start": start, "stop": stop, "open": sorted(OPEN)}
-    return _frame(data, _ALERTS_OF_PATIENT, params)
+    return _frame(data, _ALERTS_OF_PATIENT, params, {"patient_id": (patient_id, patient_id)})
+
+
+def records_of(data: DataDir, patient_id: str) -> "list[Record]":
+    """What else is known of the patient, by kind, the newest first: conditions, appointments, prescriptions."""
+    of_patient = {"patient_id": (patient_id, patient_id)}
+    rows = reader.query(data, _RECORDS, {"patient_id": patient_id}, of_patient).to_pylist()
+    return [record(json.loads(row["resource"])) for row in rows]

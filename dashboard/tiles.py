@@ -6,13 +6,18 @@ from html import escape
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from alerting.lifecycle import State
 from dashboard.clock import ago, moment
+from dashboard.news2 import Trend
 from dashboard.palette import INK_ON_COLOUR, PRIORITIES
 from dashboard.ward import Reading, Tile, code
 
 STALE = timedelta(minutes=5)
 """A value older than this is shown with its age: a monitor sends every few seconds, a cuff every few minutes."""
 
+_TAKEN_ON = " \N{CHECK MARK}"
+_WENT = {Trend.UP: "risen", Trend.SAME: "the same", Trend.DOWN: "fallen"}
+_RISK_MARKS = {"high": "ward-breach", "medium": "ward-margin"}
 _DASH = "\N{EN DASH}"
 
 # Grid columns wrap, so that phones get one. Borders and greys are mixed from the text's own colour, which fits both the
@@ -31,6 +36,7 @@ STYLE = f"""
 .ward-id {{ overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }}
 .ward-alert {{ font-size: 0.82rem; font-weight: 600; line-height: 1.5; padding: 0 0.4rem; border-radius: 0.25rem;
   margin-top: 0.3rem; color: {INK_ON_COLOUR}; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }}
+.ward-news2 {{ font-weight: 600; font-variant-numeric: tabular-nums; margin-top: 0.15rem; }}
 .ward-signals {{ display: grid; grid-template-columns: repeat(5, auto); justify-content: space-between;
   gap: 0 0.5rem; margin: 0.45rem 0 0.35rem; }}
 .ward-signal {{ display: flex; flex-direction: column; }}
@@ -58,11 +64,11 @@ def grid(tiles: Iterable[Tile], now: datetime, zone: ZoneInfo) -> str:
 
 
 def tile_html(tile: Tile, now: datetime, zone: ZoneInfo) -> str:
-    """One tile: bed and patient, open alerts, the five signals, when."""
+    """One tile: bed and patient, NEWS2, open alerts, the five signals, when."""
     alerts = "".join(
-        f'<div class="ward-alert ward-{priority}" title="{priority} priority">'
-        f"{PRIORITIES[priority].mark} {escape(title)}</div>"
-        for priority, title in tile.alerts
+        f'<div class="ward-alert ward-{priority}" title="{priority} priority, {state}">'
+        f"{PRIORITIES[priority].mark} {escape(title)}{_TAKEN_ON if state == State.ACKNOWLEDGED else ''}</div>"
+        for priority, title, state in tile.alerts
     )
     signals = "".join(
         _signal(label, value, readings, now)
@@ -82,9 +88,23 @@ def tile_html(tile: Tile, now: datetime, zone: ZoneInfo) -> str:
     return (
         f'<a class="ward-tile ward-{tile.priority or "quiet"}" href="patient?id={quote(tile.patient_id, safe="")}"'
         f' target="_self"><div class="ward-head"><span class="ward-bed">{bed}</span>'
-        f'<span class="ward-muted ward-id">{escape(tile.patient_id)}</span></div>{alerts}'
+        f'<span class="ward-muted ward-id">{escape(tile.patient_id)}</span></div>{_news2(tile)}{alerts}'
         f'<div class="ward-signals">{signals}</div>'
         f'<div class="ward-muted">{moment(tile.newest, zone, now)}, {ago(tile.newest, now)}</div></a>'
+    )
+
+
+def _news2(tile: Tile) -> str:
+    score = tile.news2
+    if score is None:
+        return ""
+    risk = f"{score.risk} risk" if score.risk else "risk open: a part is not known"
+    arrow = f" {score.trend}" if score.trend else ""
+    went = f", {_WENT[score.trend]} within the hour" if score.trend else ""
+    mark = _RISK_MARKS.get(score.risk or "", "")
+    return (
+        f'<div class="ward-news2" title="NEWS2 {score.words}, {risk}{went}">NEWS2 '
+        f'<span class="{mark}">{score.words}{arrow}</span> <span class="ward-muted">{risk}</span></div>'
     )
 
 

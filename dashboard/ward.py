@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dashboard.news2 import News2
 from dashboard.palette import PRIORITIES
 from lakehouse.vocabulary import signal_by_name
 
@@ -33,8 +34,9 @@ class Tile:
     bed: str | None
     readings: Mapping[str, Reading]
     """By LOINC code."""
-    alerts: tuple[tuple[str, str], ...] = ()
-    """Priority and title."""
+    alerts: tuple[tuple[str, str, str], ...] = ()
+    """Priority, title and state."""
+    news2: News2 | None = None
 
     @property
     def priority(self) -> str | None:
@@ -52,14 +54,15 @@ def code(name: str) -> str:
     return signal_by_name()[name].code
 
 
-def ward_tiles(latest: "pd.DataFrame", alerts: "pd.DataFrame") -> list[Tile]:
-    """One tile a patient with a value, those in greatest need first.
+def ward_tiles(latest: "pd.DataFrame", alerts: "pd.DataFrame", scores: Mapping[str, News2]) -> list[Tile]:
+    """One tile a patient with a value, those in greatest need first; ``scores`` are by patient.
 
-    Need: the gravest open alert, how many are open, how many values are beyond a limit now; then unit and bed.
+    Need: the gravest open alert, the most that NEWS2 can be, how many alerts are open, how many values are beyond a
+    limit now; then unit and bed.
     """
-    titles: dict[str, list[tuple[str, str]]] = {}
+    titles: dict[str, list[tuple[str, str, str]]] = {}
     for alert in alerts.to_dict("records"):
-        titles.setdefault(alert["patient_id"], []).append((alert["priority"], alert["title"]))
+        titles.setdefault(alert["patient_id"], []).append((alert["priority"], alert["title"], alert["state"]))
     found = [
         Tile(
             patient_id,
@@ -67,6 +70,7 @@ def ward_tiles(latest: "pd.DataFrame", alerts: "pd.DataFrame") -> list[Tile]:
             _text(rows[0]["bed"]),
             {row["code"]: _reading(row) for row in rows},
             tuple(sorted(titles.get(patient_id, ()), key=lambda alert: (PRIORITIES[alert[0]].rank, alert[1]))),
+            scores.get(patient_id),
         )
         for patient_id, rows in _grouped(latest.to_dict("records")).items()
     ]
@@ -90,7 +94,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _need(tile: Tile) -> tuple[int, int, int, str, str, str]:
+def _need(tile: Tile) -> tuple[int, int, int, int, str, str, str]:
     gravest = PRIORITIES[tile.priority].rank if tile.priority else len(PRIORITIES)
     beyond = sum(reading.band == "breach" for reading in tile.readings.values())
-    return gravest, -len(tile.alerts), -beyond, tile.unit or "~", tile.bed or "~", tile.patient_id
+    most = tile.news2.most if tile.news2 else 0
+    return gravest, -most, -len(tile.alerts), -beyond, tile.unit or "~", tile.bed or "~", tile.patient_id

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import AwareDatetime
 
-from gateway import live, patients, scores, series
+from gateway import live, patients, series
 from gateway.answer import DAY, NO_TABLE, From, Json, Limit, Offset, To, page, span
 from gateway.guard import visit
 from gateway.problem import Problem
 from gateway.services import services
+from lakehouse import stored_scores
 from lakehouse.datadir import DataDir
 from lakehouse.scores import Score
 
@@ -97,9 +98,9 @@ def _add_scores(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) -> N
 
         A total is null where a missing input could change it; total_min and total_max say between what it lies.
         """
-        start, stop = span(start, stop, clock(), scores.LONGEST)
-        points = scores.series(data, patient_id, score, start, stop)
-        now = scores.current(data, score, clock(), patient_id).get(patient_id)
+        start, stop = span(start, stop, clock(), stored_scores.LONGEST)
+        points = stored_scores.series(data, patient_id, score, start, stop)
+        now = stored_scores.current(data, score, clock(), patient_id).get(patient_id)
         shown = {"patient_id": patient_id, "score": score, "from": start, "to": stop}
         return Json({**shown, "current": now, "points": points})
 
@@ -116,7 +117,7 @@ def _add_scores(app: FastAPI, data: DataDir, clock: Callable[[], datetime]) -> N
         places = {patient.patient_id: patient.unit for patient in services(request).cache.patients()}
         found = [
             {"patient_id": name, "unit": places.get(name), **row}
-            for name, row in scores.current(data, score, clock()).items()
+            for name, row in stored_scores.current(data, score, clock()).items()
             if unit in (None, places.get(name)) and (among is None or name in among)
         ]
         found.sort(key=lambda row: (-row["total_max"], -row["total_min"], row["patient_id"]))

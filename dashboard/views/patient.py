@@ -1,7 +1,9 @@
 """Page Patient: the trend of one patient's signals with limits and alerts."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd  # noqa: TID253 - only a running Streamlit imports this package
@@ -11,11 +13,14 @@ from alerting.kinds import LimitRule
 from alerting.pack import Pack
 from dashboard import access, charts, patient_sheet, queries
 from dashboard.clock import ago, moment
+from dashboard.news2 import standing, stretches
 from dashboard.palette import PRIORITIES
 from dashboard.patient_sheet import Sheet
 from dashboard.views.states import empty, explained
+from lakehouse import stored_scores
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
+from lakehouse.scores import Score
 from lakehouse.vocabulary import signals
 
 SPANS = {
@@ -25,6 +30,7 @@ SPANS = {
     "7 days": timedelta(days=7),
 }
 _MINUTE = timedelta(minutes=1)
+_DASH = "\N{EN DASH}"
 
 
 def page(
@@ -74,9 +80,13 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
         f" last value {ago(newest, now)}; times are {zone.key}."
         " Line: mean of each minute; band: smallest to largest value; dashed: limits; a gap is a time without values."
     )
+    scores = _scores(data, patient_id, start, stop)
     unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)
     downloads = st.container(horizontal=True)
-    shown = []
+    shown = [charts.news2(scores, zone=zone, start=start, stop=stop)] if scores else []
+    for chart in shown:
+        st.altair_chart(chart, width="stretch")
+        st.caption(_parts(scores[-1], zone, now))
     for signal in signals():
         of_signal = minutes[minutes["code"] == signal.code]
         if of_signal.empty:
@@ -95,8 +105,9 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
         shown.append(chart)
         st.altair_chart(chart, width="stretch")
     with downloads:
-        _downloads(Sheet(patient_id, start, stop, zone, minutes, alerts, shown), now)
+        _downloads(Sheet(patient_id, start, stop, zone, minutes, alerts, scores, shown), now)
     _list(alerts, now, zone)
+    _records(data, patient_id)
 
 
 def _downloads(sheet: Sheet, now: datetime) -> None:
@@ -116,6 +127,41 @@ def _alerts(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> 
         return queries.alerts_of(data, patient_id, start, stop)
     except TableMissingError:
         return pd.DataFrame(columns=["code", "title", "priority", "started_at", "resolved_at", "value", "unit"])
+
+
+def _scores(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> list[dict[str, Any]]:
+    try:
+        changes = stored_scores.series(data, patient_id, Score.NEWS2, start, stop)
+    except TableMissingError:
+        return []
+    return stretches(changes, start, stop)
+
+
+def _parts(newest: dict[str, Any], zone: ZoneInfo, now: datetime) -> str:
+    """What the newest total is made of."""
+    parts = ", ".join(
+        f"{name.replace('_', ' ')} {_DASH if points is None else points}" for name, points in newest["parts"].items()
+    )
+    total = standing(newest, None).words
+    return (
+        f"{total} since {moment(newest['observed_at'], zone, now)}: {parts}. {_DASH} is not known; band: between these."
+    )
+
+
+def _records(data: DataDir, patient_id: str) -> None:
+    """Conditions, appointments, prescriptions and documents, as the hospital's systems sent them."""
+    try:
+        records = queries.records_of(data, patient_id)
+    except TableMissingError:
+        records = []
+    st.subheader(f"Records ({len(records)})")
+    if not records:
+        st.caption(
+            "None. What FHIR brings beside vital signs stands here: conditions, allergies, appointments, prescriptions."
+        )
+        return
+    table = pd.DataFrame([asdict(one) for one in records]).rename(columns=str.capitalize)
+    st.dataframe(table, hide_index=True, width="stretch")
 
 
 def _list(alerts: pd.DataFrame, now: datetime, zone: ZoneInfo) -> None:

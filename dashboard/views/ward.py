@@ -12,6 +12,7 @@ import streamlit as st  # noqa: TID253 - as above
 from alerting.bands import Arms
 from dashboard import live, queries, tiles, ward
 from dashboard.clock import ago, moment, span
+from dashboard.news2 import News2
 from dashboard.palette import INK_ON_COLOUR, PRIORITIES
 from dashboard.views.states import empty, explained
 from lakehouse.datadir import DataDir
@@ -49,9 +50,9 @@ def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, 
     try:
         alerts = queries.open_alerts(data, now)
     except TableMissingError:
-        alerts = pd.DataFrame(columns=["patient_id", "priority", "title"])
+        alerts = pd.DataFrame(columns=["patient_id", "priority", "title", "state"])
         notice = "No alert has been stored yet: priorities are missing here until the first one is."
-    everyone = ward.ward_tiles(latest, alerts)
+    everyone = ward.ward_tiles(latest, alerts, _scores(data, now))
     if not everyone:
         empty(
             "No patient is being monitored",
@@ -69,6 +70,13 @@ def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, 
         st.subheader(f"{unit or _NO_UNIT} ({len(members)})")
         st.html(tiles.grid(members, now, zone))
     _alerts(alerts, {tile.patient_id for tile in chosen}, now, zone)
+
+
+def _scores(data: DataDir, now: datetime) -> dict[str, News2]:
+    try:
+        return queries.news2(data, now)
+    except TableMissingError:
+        return {}
 
 
 def _summary(everyone: list[ward.Tile], alerts: pd.DataFrame, now: datetime, zone: ZoneInfo) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,11 @@ from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
 from tests.fixtures.browser import Browser
 from tests.fixtures.delta import append
+from tests.fixtures.issuer import issuing
+from tests.fixtures.stack import WARD
 from tests.integration.test_alert_commands import breach, listed, names, routing
 from tests.integration.test_router import send, wait_for
+from tests.unit.dashboard.test_app import noted
 
 __all__ = ["names"]
 
@@ -64,11 +66,12 @@ def write_ward(data: DataDir, now: datetime) -> None:
 
 
 @contextmanager
-def serving(data: DataDir) -> Iterator[str]:
+def serving(data: DataDir, **environment: str) -> Iterator[str]:
     """The address of a running dashboard over the data dir."""
-    ward = Path(sys.executable).with_name("ward")
     arguments = ["dashboard", "--data-dir", str(data.root), "--port", "0", "--gateway", "http://127.0.0.1:1"]
-    with subprocess.Popen([ward, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [WARD, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    ) as process:
         state = data.run / "dashboard.json"
         deadline = time.monotonic() + 60
         while not (state.exists() and json.loads(state.read_text())["state"] == "ready"):
@@ -199,3 +202,32 @@ def test_an_alert_that_is_acknowledged_in_the_browser_is_acknowledged_for_the_co
         ("nurse on duty", "look at the page Alerts", "hospital/1", "done"),
         ("nurse on duty", "acknowledge", "hospital/1", "done"),
     ]
+
+
+def test_who_must_sign_in_sees_nothing_before_and_is_on_record_by_name_after(
+    browser: Browser, data: DataDir, tmp_path: Path
+) -> None:
+    write_ward(data, datetime.now(UTC).replace(second=0, microsecond=0))
+    secret = tmp_path / "secret"
+    secret.write_text("known to the provider")
+    with issuing("wardhouse") as issuer:
+        settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+            "WARD_OIDC_ISSUER": issuer.url,
+            "WARD_OIDC_AUDIENCE": "wardhouse",
+            "WARD_OIDC_CLIENT_ID": "wardhouse",
+            "WARD_OIDC_CLIENT_SECRET_FILE": str(secret),
+        }
+        with serving(data, **settings) as address:
+            browser.open(f"{address}/patient?id=ward%2Fill")
+            browser.wait_for("Please sign in")
+            assert "ward/ill" not in browser.text()
+            browser.click("Sign in")
+            browser.wait_for("Open alerts (1)")
+            browser.open(f"{address}/patient?id=ward%2Fill")
+            browser.wait_for("Alerts in this span (1)")
+            (look,) = noted(data)
+            browser.click("Sign out")
+            browser.wait_for("Please sign in")
+    assert (look["actor_kind"], look["actor"], look["patient_id"]) == ("user", "ada", "ward/ill")
+    assert secret.read_text() not in browser.text()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse import audit, link
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.scores import PARTS
+from lakehouse.tables import ALERT, ALERT_EVENT, CLINICAL_RESOURCE, EARLY_WARNING_SCORE, OBSERVATION, VITAL_SIGN_MINUTE
 from tests.fixtures import trends as trend_rows
 
 if TYPE_CHECKING:
@@ -166,6 +167,61 @@ def test_the_ward_shows_patients_by_unit_in_order_of_need_with_their_alerts(data
         }
     ]
     assert page.info[0].value.startswith("The gateway does not answer")
+
+
+def score(patient_id: str, total: int, minutes_ago: int) -> dict[str, Any]:
+    """A whole NEWS2 with the points of two parts."""
+    return {
+        "patient_id": patient_id,
+        "score": "news2",
+        "observed_at": NOON - timedelta(minutes=minutes_ago),
+        **dict.fromkeys(("total", "total_min", "total_max"), total),
+        "risk": "medium",
+        "parts": {**dict.fromkeys(PARTS), "heart_rate": 2, "spo2": total - 2},
+    }
+
+
+def test_the_ward_shows_where_each_news2_goes_and_puts_the_higher_one_first(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 1, 70.0), minute("a/2", 1, 70.0))
+    write(OBSERVATION, place("a/1", "ICU", "1"), place("a/2", "ICU", "2"))
+    write(EARLY_WARNING_SCORE, score("a/2", 3, 90), score("a/2", 5, 10), score("a/1", 3, 90))
+
+    page = html(ward_page(data))
+
+    assert page.index("id=a%2F2") < page.index("id=a%2F1")
+    assert 'title="NEWS2 5, medium risk, risen within the hour"' in page
+    assert 'title="NEWS2 3, medium risk, the same within the hour"' in page
+
+
+def test_a_patients_page_has_news2_with_its_parts_and_the_records_of_other_systems(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 3, 70.0))
+    write(EARLY_WARNING_SCORE, score("a/1", 3, 90), score("a/1", 5, 10))
+    known = {"patient_id": "a/1", "resource_type": "Condition", "resource_id": "ehr/1", "topic": "clinical.resource"}
+    versions = {"recorded": ("active", 2), "over": ("resolved", 1)}
+    write(
+        CLINICAL_RESOURCE,
+        *(
+            {
+                **known,
+                "resource": json.dumps(
+                    {"resourceType": "Condition", "code": {"text": "Asthma"}, "clinicalStatus": {"text": status}}
+                ),
+                "recorded_at": NOON - timedelta(hours=hours),
+                "version": name.encode(),
+            }
+            for name, (status, hours) in versions.items()
+        ),
+    )
+
+    page = patient_page(data, id="a/1")
+
+    charts = [json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart")]
+    assert [chart["title"]["text"] for chart in charts] == ["NEWS2", "Heart rate (/min)"]
+    assert page.caption[1].value.startswith("5 since 11:50 GMT: respiratory rate \N{EN DASH}, spo2 3, oxygen")
+    assert [heading.value for heading in page.subheader] == ["Alerts in this span (0)", "Records (1)"]
+    assert page.dataframe[0].value.to_dict("records") == [
+        {"Kind": "Condition", "What": "Asthma", "Status": "resolved", "When": None}
+    ]
 
 
 def test_choosing_a_unit_leaves_the_others_out(data: DataDir, write: Write) -> None:

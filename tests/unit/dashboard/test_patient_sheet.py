@@ -42,7 +42,8 @@ def sheet() -> Sheet:
     chart = charts.trend(
         minutes, [], alerts, title="Heart rate", unit="/min", zone=LONDON, start=start, stop=stop
     )  # fmt: skip
-    return Sheet("mrn/1", start, stop, LONDON, minutes, alerts, [chart] * 6)
+    scores = [{"begins": NOON, "ends": stop, "total_min": 3, "total": None, "total_max": 6}]
+    return Sheet("mrn/1", start, stop, LONDON, minutes, alerts, scores, [chart] * 6)
 
 
 def test_the_csv_has_every_minute_and_alert_with_instants_of_the_pages_zone(sheet: Sheet) -> None:
@@ -61,6 +62,14 @@ def test_the_csv_has_every_minute_and_alert_with_instants_of_the_pages_zone(shee
             "min": "60.0",
             "mean": "70.0",
             "max": "80.0",
+        },
+        {
+            "kind": "score",
+            "at": "2026-07-01T13:00:00+01:00",
+            "signal": "NEWS2",
+            "min": "3.0",
+            "max": "6.0",
+            "ended_at": "2026-07-01T14:00:00+01:00",
         },
         {
             "kind": "alert",

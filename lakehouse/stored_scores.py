@@ -11,7 +11,7 @@ from lakehouse.scores import RESTATED_AFTER, SCORES, Score
 LONGEST = timedelta(days=366)
 """The longest span of one answer."""
 
-_STANDS = RESTATED_AFTER + timedelta(minutes=15)
+STANDS = RESTATED_AFTER + timedelta(minutes=15)
 """How old the newest row of a patient who is still heard of may be: it is restated by then, and the flow that does so
 runs every five minutes."""
 
@@ -34,7 +34,7 @@ ORDER BY patient_id
 def series(data: DataDir, patient_id: str, score: Score, start: datetime, stop: datetime) -> list[dict[str, Any]]:
     """Each change of a score within a span, and before them what stood at its start. Raises TableMissingError."""
     params: dict[str, Any] = {"patient_id": patient_id, "score": score.value, "stop": stop.astimezone(UTC)}
-    since = start.astimezone(UTC) - _STANDS
+    since = start.astimezone(UTC) - STANDS
     bounds = {"patient_id": (patient_id, patient_id), "observed_at": (since, params["stop"])}
     rows = reader.query(data, _SERIES, {**params, "since": since}, bounds).to_pylist()
     before = [row for row in rows if row["observed_at"] < start]
@@ -47,7 +47,7 @@ def current(data: DataDir, score: Score, now: datetime, patient_id: str | None =
     A patient without a row for longer than one takes to be restated has none: nothing is heard any more.
     """
     at = now.astimezone(UTC)
-    params: dict[str, Any] = {"score": score.value, "since": at - _STANDS, "now": at, "patient_id": patient_id}
+    params: dict[str, Any] = {"score": score.value, "since": at - STANDS, "now": at, "patient_id": patient_id}
     bounds = {"patient_id": (patient_id, patient_id), "observed_at": (params["since"], at)}
     rows = reader.query(data, _CURRENT, params, bounds).to_pylist()
     return {row["patient_id"]: _described(row, score) for row in rows}
