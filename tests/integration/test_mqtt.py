@@ -26,7 +26,7 @@ from gateway.metrics import Metrics
 from gateway.mqtt import Bridge, Intake, Payload, source
 from lakehouse.datadir import DataDir
 from lakehouse.topics import VITALS
-from tests.fixtures.mqtt import MqttBroker, write_certificate
+from tests.fixtures.mqtt import PASSWORD, USER, MqttBroker, write_certificate
 from tests.fixtures.vitals import message
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "integration.md"
@@ -58,7 +58,9 @@ class Ward:
         return f"{self.name}/bed-7"
 
     @contextmanager
-    def gateway(self, kafka: str | None = None, topic: str = "", ca: Path | None = None) -> Iterator[TestClient]:
+    def gateway(
+        self, kafka: str | None = None, topic: str = "", ca: Path | None = None, password_file: Path | None = None
+    ) -> Iterator[TestClient]:
         """A gateway that reads the ward's topics, once it has tried to subscribe."""
         app = create_app(
             self.data,
@@ -71,6 +73,8 @@ class Ward:
                 (topic or f"{self.name}/#",),
                 self.name,
                 ca=ca,
+                user=USER if password_file else None,
+                password_file=password_file,
             ),
             answer_within_s=0.3 if kafka else 8.0,
         )
@@ -201,6 +205,22 @@ def test_a_broker_is_believed_by_its_certificate_alone(ward: Ward, tmp_path: Pat
         until(ward.landed)
 
     assert (refused["connected"], "certificate verify failed" in refused["fault"]) == (False, True)
+    assert ward.left() == []
+
+
+def test_a_user_is_known_by_the_password_in_its_file_alone(ward: Ward, tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text(f"{PASSWORD}\n")
+    wrong.write_text("something else")
+
+    with ward.gateway(password_file=wrong) as gateway:
+        refused = state(gateway)
+    with ward.gateway(password_file=right):
+        ward.publish(message(message_id="a"))
+        until(ward.landed)
+
+    assert (refused["connected"], "uthoriz" in refused["fault"]) == (False, True), refused
+    assert PASSWORD not in str(refused)
     assert ward.left() == []
 
 

@@ -1,4 +1,5 @@
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -7,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from gateway.server import ListenError, address, check_exposure, listen, loopback_of, tls
+from tests.fixtures.mqtt import write_certificate
 
 _SERVE = """
+import sys
+from pathlib import Path
 from fastapi import FastAPI
-from gateway.server import address, listen, run
+from gateway.server import address, listen, run, tls
 app = FastAPI()
 app.get("/healthz")(lambda: "ok")
 listener = listen("127.0.0.1", 0)
-run(app, listener, lambda: print(address(listener), flush=True))
+served_with = tls(*map(Path, sys.argv[1:])) if sys.argv[1:] else None
+run(app, listener, lambda: print(address(listener, served_with), flush=True), served_with)
 print("after", flush=True)
 """
 
@@ -78,3 +83,21 @@ def test_a_signal_ends_the_server_and_its_caller_goes_on_to_clean_up(number: sig
         rest = process.stdout.read()
 
     assert (rest, process.returncode) == ("after\n", 0)
+
+
+def test_with_a_certificate_it_is_https_alone_that_is_answered(tmp_path: Path) -> None:
+    files = [tmp_path / "certificate.pem", tmp_path / "key.pem"]
+    write_certificate(*files)
+    with subprocess.Popen([sys.executable, "-c", _SERVE, *files], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        trusting = ssl.create_default_context(cafile=files[0])
+        with urllib.request.urlopen(f"{url}/healthz", timeout=10, context=trusting) as answer:  # noqa: S310 - as above
+            assert answer.read() == b'"ok"'
+        with pytest.raises(OSError, match="certificate verify failed"):
+            urllib.request.urlopen(f"{url}/healthz", timeout=10)  # noqa: S310 - as above
+        with pytest.raises(OSError, match=r"reset|closed|disconnected"):
+            urllib.request.urlopen(f"{url}/healthz".replace("https", "http"), timeout=10)  # noqa: S310 - as above
+        process.send_signal(signal.SIGTERM)
+
+    assert url.startswith("https://")
