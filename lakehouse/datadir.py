@@ -85,6 +85,11 @@ class DataDir:
         return self.root / "snapshots"
 
     @property
+    def models(self) -> Path:
+        """The registry of models and their files, unless a server has them."""
+        return self.root / "models"
+
+    @property
     def refused(self) -> Path:
         """Payloads from MQTT that no message could be made of."""
         return self.root / "refused"

@@ -22,6 +22,7 @@ from wardhouse.commands import (
     limits,
     link,
     maintain,
+    model,
     notify,
     plan,
     quality,
@@ -83,6 +84,7 @@ app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_DATA)
 app.command("maintain", rich_help_panel=_DATA)(maintain.maintain)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
+app.add_typer(model.app, name="model", rich_help_panel=_DATA)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)
 app.add_typer(report.app, name="report", rich_help_panel=_DATA)
 # Everything after `ward dbt` is dbt's own.

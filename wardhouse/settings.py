@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """This dashboard's name at the provider: then people sign in."""
     oidc_client_secret_file: Path | None = None
     """File with the dashboard's secret at the provider."""
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    """MLflow server that has the models instead of the data dir."""
+
     dashboard_url: str | None = None
     """Where people reach the dashboard, if not at its own address: https://ward.example."""
 

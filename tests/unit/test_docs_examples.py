@@ -53,6 +53,12 @@ def test_snapshots(filled: DataDir) -> None:
     assert found["cite"].startswith("@misc{wardhouse_icu_2026,")
 
 
+def test_models(filled: DataDir) -> None:
+    told = run("docs/models.md", filled)["told"]
+
+    assert (told["mrn/1"]["heart_rate_last_24h"], told["mrn/1"]["age"]) == (70.0, 70.0)
+
+
 def test_researchers(filled: DataDir) -> None:
     write_mart(filled, "icu_stay", {"stay_id": "a/1", "died_in_hospital": True}, {"stay_id": "a/2"})
 

@@ -1,0 +1,58 @@
+"""A fitted model as bytes: skops, which reads data and no code, and only after the digest has been compared.
+
+Pickle would run whatever a file says, and a model file may come from a server. skops makes nothing but the types named
+here, and of them only what scikit-learn's own readers make.
+"""
+
+from hashlib import sha256
+
+from lakehouse.models.features import DIGEST
+from lakehouse.models.risk import RiskModel
+
+TRUSTED = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+"""Beside what skops trusts by itself: the parts of a calibrated classifier of boosted trees."""
+
+
+class ModelFileError(ValueError):
+    """A stored model is missing, damaged, or was made for other features; the text says which and what to do."""
+
+
+def dump(model: RiskModel) -> bytes:
+    """The model as the bytes of a skops file."""
+    from skops import io
+
+    made: bytes = io.dumps(model.estimator)
+    return made
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 of a model's bytes."""
+    return sha256(content).hexdigest()
+
+
+def load(content: bytes, wanted: str, features: str, name: str) -> RiskModel:
+    """The model of these bytes, whose digest is ``wanted``, and which was fitted to ``features`` (their digest).
+
+    Raises ModelFileError before anything is read of bytes that are not what was registered.
+    """
+    if (found := digest(content)) != wanted:
+        raise ModelFileError(
+            f"{name} is damaged: its SHA-256 is {found[:12]}, registered was {wanted[:12]};"
+            " restore the file, `ward model rollback`, or `ward model train` another"
+        )
+    if features != DIGEST:
+        raise ModelFileError(
+            f"{name} takes features declared as {features[:12]}, this version of ward has {DIGEST[:12]}:"
+            " `ward model train` makes one for them"
+        )
+    from skops import io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return RiskModel(io.loads(content, trusted=list(TRUSTED)))
+    except UntrustedTypesFoundException as error:
+        raise ModelFileError(f"{name} holds more than a model of risk: {error}") from error

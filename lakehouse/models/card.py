@@ -1,0 +1,68 @@
+"""The card of a model: what it is and is not, what it was made of, and how well it did, as Markdown."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lakehouse.models.evaluation import Estimate, Evaluation
+from lakehouse.models.features import DIGEST, NAMES
+from lakehouse.models.risk import Recipe
+
+
+def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit: str | None, file_digest: str) -> str:
+    """The card; figures are those of patients whom the model that gave them had not seen."""
+    made_of = ", ".join(f"{name} {value}" for name, value in data.items())
+    lines = [
+        "# Risk of death within 24 hours",
+        "",
+        "Not a medical device. For research on the patients that it was trained on, and on others like them.",
+        "",
+        (
+            f"- Trained on {evaluation.landmarks:,} landmarks, every four hours of ICU stays of {evaluation.patients}"
+            f" patients; {evaluation.events} of them, of {evaluation.patients_died} patients, are within 24 hours of a"
+            " death in hospital."
+        ),
+        f"- Data: {made_of}; rows {evaluation.rows_digest[:12]}.",
+        f"- Code: {commit or 'not known'}; {len(NAMES)} features, declared as {DIGEST[:12]}; file {file_digest[:12]}.",
+        (
+            f"- {recipe.trees} boosted trees of {recipe.leaves} leaves, sigmoid calibration; {recipe.folds} folds by"
+            f" patient, {recipe.repeats} times, seed {recipe.seed}; nothing was tuned."
+        ),
+        (
+            f"- Mean risk {evaluation.mean_risk:.3f}, share of events {evaluation.events / evaluation.landmarks:.3f},"
+            f" calibration error {evaluation.calibration_error:.3f}, Brier score {evaluation.brier:.3f}."
+        ),
+        "",
+        *performance_table(evaluation),
+        "",
+        "Intervals resample patients. Alerts and hours are at the sensitivity that a NEWS2 of 7 has on these rows.",
+        "",
+        *subgroup_table(evaluation),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def performance_table(evaluation: Evaluation) -> Iterator[str]:
+    """A row for the model and for each score."""
+    yield "| | AUROC (95 %) | AUPRC (95 %) | sensitivity | alerts a patient and day | hours ahead, median |"
+    yield "|---|---|---|---|---|---|"
+    for one in evaluation.performances:
+        lead = "" if one.lead_hours is None else f"{one.lead_hours:.1f}"
+        yield (
+            f"| {one.name} | {_text(one.auroc)} | {_text(one.auprc)} | {one.sensitivity:.2f} | {one.alerts_a_day:.2f}"
+            f" | {lead} |"
+        )
+
+
+def subgroup_table(evaluation: Evaluation) -> Iterator[str]:
+    """A row for each group; without a figure where fewer than two of its patients died."""
+    yield "| | | landmarks | patients | died | AUROC |"
+    yield "|---|---|---|---|---|---|"
+    for one in evaluation.subgroups:
+        auroc = "" if one.auroc is None else f"{one.auroc:.3f}"
+        yield f"| {one.column} | {one.value} | {one.landmarks:,} | {one.patients} | {one.died} | {auroc} |"
+
+
+def _text(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -1,0 +1,83 @@
+"""The commands of models on a real registry: SQLite and files in the data dir."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lakehouse.datadir import DataDir
+from lakehouse.models.artefact import ModelFileError
+from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
+from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
+from lakehouse.models.risk import fit
+from tests.fixtures.landmarks import QUICK, made_up, shuffled
+from wardhouse.cli import app
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
+    return DataDir(tmp_path_factory.mktemp("models") / "ward")
+
+
+@pytest.fixture(scope="module")
+def registry(data: DataDir) -> Registry:
+    return connect(data, None)
+
+
+def ward(data: DataDir, *words: str) -> Result:
+    return CliRunner().invoke(app, ["model", *words, "--data-dir", str(data.root)])
+
+
+def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, registry: Registry) -> None:
+    rows = made_up()
+    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
+    mixed = shuffled(rows)
+    bad = evaluate(mixed, out_of_fold(mixed, QUICK), QUICK)
+
+    def registered(evaluation: Evaluation) -> int:
+        return registry.register(model, evaluation, QUICK, {"snapshot": "icu-2026"}, "abc").version
+
+    assert ward(data, "list").output == "no models: `ward model train` makes one\n"
+    assert "no model was in service before" in ward(data, "rollback").output
+    assert [registered(good), registered(replace(good, brier=0.1)), registered(bad)] == [1, 2, 3]
+    assert "version 1 is in service" in ward(data, "promote", "1").output
+    assert ward(data, "shadow", "2").output == "version 2 is in the shadow\n"
+    assert [one.aliases for one in registry.versions()] == [(IN_SERVICE,), (SHADOW,), ()]
+    assert "version 2 is in service" in ward(data, "promote", "2").output
+    assert [one.aliases for one in registry.versions()] == [(), (IN_SERVICE,), ()]
+
+    refused = ward(data, "promote", "3")
+
+    assert refused.exit_code == 1
+    assert "ward: version 3 is not promoted: AUROC" in refused.output
+    assert registry.in_service().version == 2
+    assert "version 1 is in service" in ward(data, "rollback").output
+    assert "no model was in service before" in ward(data, "rollback").output
+    assert "there is no version 4" in ward(data, "show", "4").output
+    shown = ward(data, "show", "1").output
+    assert "Not a medical device" in shown
+    assert "snapshot icu-2026" in shown
+    assert registry.evaluation(registry.version(1)) == good
+    assert ward(data, "list").output.splitlines()[0].endswith(IN_SERVICE)
+
+
+def test_a_model_whose_file_is_damaged_or_gone_is_named_and_stays_out_of_service(
+    data: DataDir, registry: Registry
+) -> None:
+    before = registry.in_service().version
+    file = _file(data, registry, 2)
+    content = file.read_bytes()
+    file.write_bytes(content[:-10])
+
+    assert "version 2 is damaged: its SHA-256 is" in ward(data, "promote", "2").output
+    file.unlink()
+    with pytest.raises(ModelFileError, match=r"version 2 has lost its model\.skops"):
+        registry.model(registry.version(2))
+    assert "version 2 has lost its model.skops" in ward(data, "shadow", "2").output
+    assert registry.in_service().version == before
+
+
+def _file(data: DataDir, registry: Registry, version: int) -> Path:
+    return data.models / "files" / registry.version(version).run / "artifacts" / "model.skops"

@@ -1,0 +1,125 @@
+"""``ward model``: models of risk, from training through a gate into service and back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
+
+if TYPE_CHECKING:
+    from lakehouse.models.registry import Registered, Registry
+
+app = typer.Typer(
+    help="Models of risk: train, compare, promote, roll back. Not a medical device.", no_args_is_help=True
+)
+
+VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward model list`.", metavar="VERSION", min=1)]
+
+
+@app.command("train")
+def train(
+    snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
+    repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Train on the landmarks of mart.deterioration_label, hold it against NEWS2, qSOFA and SIRS, and register it."""
+    from lakehouse.models.evaluation import TooFewPatientsError
+    from lakehouse.models.landmarks import NoLandmarksError
+    from lakehouse.models.risk import Recipe
+    from lakehouse.reader import TableMissingError
+    from lakehouse.snapshot import SnapshotError
+    from wardhouse.errors import failures
+    from wardhouse.models import trained
+
+    with failures(*_known(), TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError):
+        data, registry = data_dir(path), _registry(path)
+        made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), say=_say)
+    typer.echo(registry.card(made))
+    typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
+
+
+@app.command("list")
+def list_(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Every version, the oldest first."""
+    from lakehouse.models.evaluation import MODEL
+    from wardhouse.errors import failures
+
+    with failures(*_known()):
+        registry = _registry(path)
+        found = [(one, registry.evaluation(one).of(MODEL)) for one in registry.versions()]
+    for one, of in found:
+        line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  AUROC {of.auroc.value:.3f}"
+        typer.echo(f"{line}  AUPRC {of.auprc.value:.3f}  {one.sha256[:12]}  {' '.join(one.aliases)}".rstrip())
+    if not found:
+        typer.echo("no models: `ward model train` makes one")
+
+
+@app.command("show")
+def show(version: VersionArgument, path: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """The card of a version, as Markdown."""
+    from wardhouse.errors import failures
+
+    with failures(*_known()):
+        registry = _registry(path)
+        typer.echo(registry.card(registry.version(version)))
+
+
+@app.command("promote")
+def promote(
+    version: VersionArgument,
+    other_rows: Annotated[
+        bool, typer.Option("--other-rows", help="Although the one in service was evaluated on other rows.")
+    ] = False,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Put a version in service, if it is better than NEWS2, calibrated, and not worse than the one in service."""
+    from lakehouse.models.gate import Gate, GateRefusedError
+    from wardhouse.errors import failures
+
+    with failures(*_known(), GateRefusedError):
+        _tell(_registry(path).promote(version, Gate(), other_rows=other_rows))
+
+
+@app.command("rollback")
+def rollback(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Put the version in service again that was before."""
+    from wardhouse.errors import failures
+
+    with failures(*_known()):
+        _tell(_registry(path).rollback())
+
+
+@app.command("shadow")
+def shadow(
+    version: Annotated[int | None, typer.Argument(help="A version; none ends it.", metavar="[VERSION]", min=1)] = None,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Name the version that is to be tried beside the one in service, unseen; without a version, name none."""
+    from wardhouse.errors import failures
+
+    with failures(*_known()):
+        _registry(path).shadow(version)
+    typer.echo("no version is in the shadow" if version is None else f"version {version} is in the shadow")
+
+
+def _known() -> tuple[type[Exception], ...]:
+    from lakehouse.models.artefact import ModelFileError
+    from lakehouse.models.registry import RegistryError
+
+    return (ModelFileError, RegistryError)
+
+
+def _registry(path: Path) -> "Registry":
+    from lakehouse.models.registry import connect
+
+    return connect(data_dir(path), Settings().mlflow_tracking_uri)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"ward: {text}", err=True)
+
+
+def _tell(one: "Registered") -> None:
+    typer.echo(f"version {one.version} is in service")
