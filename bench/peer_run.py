@@ -240,6 +240,7 @@ class Cell:
             supervisor.measure()
             used, elapsed = supervisor.cpu_seconds(), time.monotonic() - warm[0]
             self._answer(loader)
+        late = self._late(load.steady)
         self._settled(load.steady)
         cpu = {
             name: round((used[name] - warm[1].get(name, 0.0)) / elapsed / load.rate * 1e6, 1)
@@ -254,6 +255,8 @@ class Cell:
             cpu_by_process=cpu,
             rss_mb=round(peak),
             sent=load.steady,
+            highest_rate=0 if late else load.rate,
+            search_ended=f"{load.rate}/s: {late}" if late else "the highest rate that was tried",
         )
         return self._compared(figures)
 
@@ -303,7 +306,9 @@ class Cell:
         return figures
 
     def _search(self, figures: Figures) -> Figures:
-        """Double the rate until alerts or rows come late."""
+        """Double the rate until alerts or rows come late; where they do already, there is nothing to search."""
+        if not figures.highest_rate:
+            return figures
         sent, highest = self._load.steady, self._load.rate
         for rate in self._load.rates:
             count = rate * self._load.step_s
@@ -317,7 +322,7 @@ class Cell:
                 why = late or f"the sender was {behind:.1f} s behind"
                 return replace(figures, highest_rate=highest, search_ended=f"{rate}/s: {why}")
             highest = rate
-        return replace(figures, highest_rate=highest, search_ended="the highest rate that was tried")
+        return replace(figures, highest_rate=highest)
 
     def _late(self, count: int) -> str:
         """What of the first ``count`` messages is not out in time."""
@@ -348,12 +353,10 @@ class Cell:
             return 0
         import pyarrow as pa
         from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
 
-        try:
-            files = pa.table(DeltaTable(self._table).get_add_actions(flatten=True))
-        except TableNotFoundError:
+        if not DeltaTable.is_deltatable(str(self._table)):
             return 0
+        files = pa.table(DeltaTable(self._table).get_add_actions(flatten=True))
         return sum(files["num_records"].to_pylist())
 
     def _loader(self, start: int, count: int, rate: int) -> "subprocess.Popen[str]":
@@ -403,9 +406,11 @@ def told(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def landed_places(table: Path) -> list[tuple[int, int]]:
-    """Partition and offset of every landed row."""
+    """Partition and offset of every landed row; none where there is no table."""
     from deltalake import DeltaTable
 
+    if not DeltaTable.is_deltatable(str(table)):
+        return []
     rows = DeltaTable(table).to_pyarrow_table(columns=["partition", "offset"])
     return list(zip(rows["partition"].to_pylist(), rows["offset"].to_pylist(), strict=True))
 

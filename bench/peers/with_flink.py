@@ -22,6 +22,8 @@ from bench.peers.rules import ALERTS, LAND_EVERY_S, VITALS, limits
 SETTINGS = {
     "execution.buffer-timeout.interval": "5 ms",
     "execution.checkpointing.interval": "10 s",
+    # A fault ends the process and is seen, instead of being tried again for ever.
+    "restart-strategy.type": "none",
     "pipeline.object-reuse": "true",
     "parallelism.default": "2",
     "rest.port": "0",
@@ -38,9 +40,7 @@ class Land(ProcessWindowFunction):
     def process(self, key, context, elements):  # type: ignore[no-untyped-def]
         """Append the window's records."""
         del key, context
-        land(
-            self._table, (Landed(r[0], r[1], int(r[2].timestamp() * 1000), bytes(r[3]), bytes(r[4])) for r in elements)
-        )
+        land(self._table, (Landed(r[0], r[1], r[2].to_epoch_milli(), bytes(r[3]), bytes(r[4])) for r in elements))
         return []
 
 
