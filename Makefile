@@ -18,7 +18,7 @@ GUARD_TESTS := $(addprefix tests/unit/,lakehouse/test_privacy.py lakehouse/test_
 .PHONY: help setup up test check audit sbom coverage bench bench-quick airflow dashboard notebooks clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## install everything into .venv and .jars; nothing to do, no network, when that is done
 	@$(PYTHON) wardhouse/bootstrap.py
