@@ -15,10 +15,10 @@ GUARD_TESTS := $(addprefix tests/unit/,lakehouse/test_privacy.py lakehouse/test_
 	gateway/test_oidc.py gateway/test_guard.py wardhouse/test_access.py wardhouse/test_snapshot.py dashboard/test_app.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check audit sbom coverage bench airflow dashboard notebooks clean
+.PHONY: help setup up test check audit sbom coverage bench bench-quick airflow dashboard notebooks clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## install everything into .venv and .jars; nothing to do, no network, when that is done
 	@$(PYTHON) wardhouse/bootstrap.py
@@ -59,6 +59,9 @@ coverage: setup  ## lines and branches that unit tests reach; what guards patien
 
 bench: setup  ## measure latency, throughput and memory; figures go to bench/results
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: setup  ## a few short figures beside those of bench/baseline.json; fails where one got worse
+	$(BIN)/python -m bench quick $(ARGS)
 
 airflow: setup  ## Airflow on this machine: stream checkpoints, quality, cohorts, backfills
 	@$(BIN)/ward airflow $(ARGS)
