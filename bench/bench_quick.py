@@ -41,6 +41,7 @@ BASELINE = Path(__file__).with_name("baseline.json")
 ROUNDS = 3
 SCORES, EVALUATIONS, MESSAGES, BATCH = 2_000, 5_000, 5_000, 2_000
 PATIENTS, READS = 100, 10
+OF_PATIENT = "SELECT code, count(*), max(max) FROM gold.vital_sign_minute WHERE patient_id = $patient GROUP BY code"
 RECORD = "topic STRING, partition INT, offset BIGINT, received_at TIMESTAMP, key BINARY, value BINARY"
 
 
