@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
 from lakehouse import delta, pause
-from lakehouse.checkpoint import position
+from lakehouse.checkpoint import position, require_whole
 from lakehouse.pipeline import Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
@@ -148,7 +148,12 @@ def create_tables(spark: "SparkSession", flows: tuple[Flow, ...], config: Stream
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
-    """Start one flow by the import path of its declaration."""
+    """Start one flow by the import path of its declaration.
+
+    Raises CheckpointError where its checkpoint is damaged; the alert flow makes a new one at each start.
+    """
+    if flow.application == PAUSED_APPLICATION:
+        require_whole(config.data.checkpoint(flow))
     module, _, function = flow.build.partition(":")
     query: StreamingQuery = getattr(import_module(module), function)(spark, flow, config)
     return query

@@ -147,6 +147,16 @@ def test_what_was_undone_or_taken_is_not_read_again_but_the_whole_table_may_be(d
     assert rewound(data, "beginning") is None
 
 
+def test_a_flow_whose_newest_offsets_are_damaged_goes_back_as_far_as_its_files_can_be_read(data: DataDir) -> None:
+    committed(data, {0: 1, 1: 3})
+    log(data.table(DEVICE_MESSAGE), *["WRITE"] * 3)
+    (data.checkpoint(OBSERVATION) / "offsets" / "1").write_bytes(b"v1")
+    assert rewound(data, "version=1") == 1
+    assert rewound(data, "beginning") is None
+    with pytest.raises(RewindError, match="would skip 1"):
+        plan(data, "observation", target("version=2"), "", {})
+
+
 def test_files_in_the_spool_are_not_landed_twice(data: DataDir) -> None:
     assert plan(data, BACKFILL.name, target("beginning"), "", {}).sources == ()
     with pytest.raises(RewindError, match="beginning"):
