@@ -36,8 +36,10 @@ def mended(damage: Damage, stack: Stack) -> None:
         stack.start()
         return
     stack.launch()
-    code, said = stack.ended(_REFUSED_S), stack.last_words(1)
-    require(code == 1 and damage.says in said, f"{damage.name} is not named: {said}")
+    code, words = stack.ended(_REFUSED_S), stack.last_words()
+    # What the machine of Java says as it ends may come after it.
+    said = next((line for line in words.splitlines() if damage.says in line), "")
+    require(code == 1 and bool(said), f"{damage.name} is not named: {words}")
     print(f"  it says: {said}", flush=True)
     if move := _MOVE.search(said):
         for path in Path(move[1]).parent.glob(f"*{Path(move[1]).stem}.*"):
