@@ -125,6 +125,9 @@ def trend(series: str, samples: Sequence[Sample]) -> Trend | None:
     if len(points) < 5:
         return None
     x, y = (np.array(column) for column in zip(*points, strict=True))
+    if not np.ptp(y):
+        # What stands still has no slope, and arithmetic would give it one of 1e-13.
+        return Trend(series, len(x), y[0], y[-1], y[0], 0.0, 0.0, 0.0)
     slope, begin = np.polyfit(x, y, 1)
     spread = float(((x - x.mean()) ** 2).sum())
     error = sqrt(float(((y - begin - slope * x) ** 2).sum()) / (len(x) - 2) / spread) if spread else inf

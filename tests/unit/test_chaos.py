@@ -65,5 +65,8 @@ def test_a_series_that_grows_has_an_interval_above_nothing_and_one_that_wavers_h
     assert grows.low < 50 < grows.high
     assert not wavers.moves
     assert trend("grows", samples[:4]) is None
+    still = trend("stays", [{"at_s": float(n), "stays": 0.1} for n in range(7)])
+    assert still is not None
+    assert (still.slope, still.moves) == (0.0, False)
     # Student's table has 2.57, 2.23 and 2.04.
     assert [round(quantile(freedom), 2) for freedom in (5, 10, 30)] == [2.55, 2.23, 2.04]
