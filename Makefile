@@ -15,7 +15,7 @@ GUARD_TESTS := $(addprefix tests/unit/,lakehouse/test_privacy.py lakehouse/test_
 	gateway/test_oidc.py gateway/test_guard.py wardhouse/test_access.py wardhouse/test_snapshot.py dashboard/test_app.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check audit sbom coverage bench bench-quick airflow dashboard notebooks clean
+.PHONY: help setup up test check audit sbom coverage bench bench-quick chaos soak airflow dashboard notebooks clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ bench: setup  ## measure latency, throughput and memory; figures go to bench/res
 
 bench-quick: setup  ## a few short figures beside those of bench/baseline.json; fails where one got worse
 	$(BIN)/python -m bench quick $(ARGS)
+
+chaos: setup  ## break the whole stack on purpose, and hold what it has against what was sent; --kills 100 is the long form
+	$(BIN)/python -m bench chaos $(ARGS)
+
+soak: setup  ## the whole stack at a steady rate: what grows; ARGS="--duration 60m" is the long form
+	$(BIN)/python -m bench soak $(ARGS)
 
 airflow: setup  ## Airflow on this machine: stream checkpoints, quality, cohorts, backfills
 	@$(BIN)/ward airflow $(ARGS)

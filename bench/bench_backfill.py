@@ -104,14 +104,15 @@ def measured(command: Sequence[str | Path]) -> Measured:
     process = subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr)
     root = psutil.Process(process.pid)
     while process.poll() is None:
-        peak = max(peak, _resident_mb(root))
+        peak = max(peak, resident_mb(root))
         time.sleep(_POLL_S)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Measured(time.monotonic() - began, peak)
 
 
-def _resident_mb(root: Any) -> float:
+def resident_mb(root: Any) -> float:
+    """Resident memory of a process and all that it has started, in MB."""
     import psutil
 
     total = 0.0

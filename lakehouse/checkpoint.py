@@ -7,7 +7,7 @@ flow is to begin, from which Spark then makes a checkpoint of its own.
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,36 @@ def position(checkpoint: Path) -> Position | None:
     return Position(-1, begins, in_flight=bool(planned)) if begins else None
 
 
+def newest_whole(checkpoint: Path) -> Position | None:
+    """As :func:`position`, passing over damaged batches: how far a checkpoint has surely come. Nothing is an error."""
+    planned = _numbers(checkpoint / "offsets")
+    for batch in reversed(batches(checkpoint)):
+        with suppress(CheckpointError):
+            return Position(batch, sources_after(checkpoint, batch), in_flight=max(planned) > batch)
+    with suppress(CheckpointError):
+        if begins := start_of(checkpoint):
+            return Position(-1, begins, in_flight=bool(planned))
+    return None
+
+
+def require_whole(checkpoint: Path) -> None:
+    """Raise CheckpointError, with the command that mends it, where a query could not go on from its newest files."""
+    try:
+        start_of(checkpoint)
+        if planned := _numbers(checkpoint / "offsets"):
+            sources_after(checkpoint, max(planned))
+        if done := _numbers(checkpoint / "commits"):
+            path = checkpoint / "commits" / str(max(done))
+            with _whole(path):
+                version, body = path.read_text(encoding="utf-8").splitlines()
+                _require(version.startswith("v") and isinstance(json.loads(body), dict), "it is no commit")
+    except CheckpointError as error:
+        flow = checkpoint.parent.name
+        raise CheckpointError(
+            f"{error}. `ward checkpoint rewind {flow} --to beginning --yes` lets {flow} go on, and loses nothing"
+        ) from error
+
+
 def batches(checkpoint: Path) -> list[int]:
     """The committed batches whose offsets are still kept (Spark keeps a hundred), oldest first."""
     return sorted(_numbers(checkpoint / "offsets") & _numbers(checkpoint / "commits"))
@@ -79,6 +109,7 @@ def sources_after(checkpoint: Path, batch: int) -> Sources:
     with _whole(path):
         lines = path.read_text(encoding="utf-8").splitlines()
         # Line 1 is the format's version, line 2 the batch's metadata; then a line a source, "-" for one without data.
+        _require(len(lines) > 2 and isinstance(json.loads(lines[1]), dict), "it is cut off")
         return _checked(json.loads(line) for line in lines[2:] if line != "-")
 
 
@@ -140,8 +171,13 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        text = f"{path} is damaged ({error!r}): docs/checkpoints.md has the ways back"
+        text = f"{path} is damaged ({type(error).__name__}: {error}): docs/checkpoints.md has the ways back"
         raise CheckpointError(text) from error
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
 
 
 def _checked(documents: Iterable[dict[str, Any]]) -> Sources:

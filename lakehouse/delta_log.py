@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from lakehouse.pipeline import BACKFILL, FLOWS
+
+
+class LogError(RuntimeError):
+    """A version in a table's log is damaged; the text names its file and what to do."""
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -23,7 +29,10 @@ class Commit:
 
 
 def commits(table: Path) -> tuple[Commit, ...]:
-    """The versions that the log still tells one by one, oldest first, without gaps up to the newest."""
+    """The versions that the log still tells one by one, oldest first, without gaps up to the newest.
+
+    Raises LogError.
+    """
     found: list[Commit] = []
     for path in sorted((table / "_delta_log").glob("[0-9]*.json"), reverse=True):
         version = int(path.stem)
@@ -31,6 +40,13 @@ def commits(table: Path) -> tuple[Commit, ...]:
             break
         found.append(_commit(version, path))
     return tuple(reversed(found))
+
+
+def require_whole(table: Path) -> None:
+    """Raise LogError where the newest version in a table's log is damaged, as a full disk or a lost power leaves it."""
+    newest = max((table / "_delta_log").glob("[0-9]*.json"), default=None)
+    if newest is not None:
+        _commit(int(newest.stem), newest)
 
 
 def unreadable(table: Path, version: int) -> str | None:
@@ -47,7 +63,12 @@ def unreadable(table: Path, version: int) -> str | None:
 
 
 def _commit(version: int, path: Path) -> Commit:
-    actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    try:
+        actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except ValueError as error:
+        raise LogError(_ways_back(path, str(error))) from error
+    if not actions:
+        raise LogError(_ways_back(path, "it is empty"))
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return Commit(
         version=version,
@@ -55,6 +76,19 @@ def _commit(version: int, path: Path) -> Commit:
         operation=info.get("operation", ""),
         added=frozenset() if any(_files(actions, "remove")) else frozenset(_files(actions, "add")),
     )
+
+
+def _ways_back(path: Path, error: str) -> str:
+    """What to do, in commands: the flows that write or read the table read again what the version may have held."""
+    table = f"{path.parents[2].name}.{path.parents[1].name}"
+    flows = (
+        flow.name
+        for flow in FLOWS
+        if table in flow.writes + flow.reads and flow.application == "lakehouse" and flow != BACKFILL
+    )
+    commands = " and ".join(f"`ward checkpoint rewind {name} --to beginning --yes`" for name in flows)
+    then = f", then give {commands}" if commands else ""
+    return f"{path} is damaged ({error}): move it and its .crc elsewhere{then}; docs/checkpoints.md says what that does"
 
 
 def _files(actions: list[dict[str, Any]], kind: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lakehouse import files
+from lakehouse import delta_log, files
 from lakehouse.datadir import DataDir
 from lakehouse.files import Bounds
 from lakehouse.table import Table
@@ -92,7 +92,8 @@ def open_table(
 ) -> "deltalake.DeltaTable":
     """The table as it is now, at a Delta version, or as it had been committed ``at`` an instant.
 
-    Raises TableMissingError and VersionMissingError, and ValueError for an instant without a zone or beside a version.
+    Raises TableMissingError, VersionMissingError and LogError, and ValueError for an instant without a zone or beside
+    a version.
     """
     import deltalake
     from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -110,6 +111,7 @@ def open_table(
     except TableNotFoundError as error:
         raise TableMissingError(table, data) from error
     except DeltaError as error:
+        delta_log.require_whole(path)
         if version is None and at is None:
             raise
         wanted = f"version {version}" if at is None else f"{at.isoformat()}"

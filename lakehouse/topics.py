@@ -21,6 +21,8 @@ class Topic:
     holds: str
     partitions: int
     retention: timedelta | None
+    may_grow: bool = False
+    """Whether more partitions than declared are as good: nothing depends on which one a key is in."""
 
     @property
     def compacted(self) -> bool:
@@ -41,7 +43,7 @@ class Topic:
 
 
 # Two partitions per busy topic: real-time mode holds a task slot for each, and two cores serve no more.
-VITALS = Topic("vitals", "messages from devices, one instant of one patient each", 2, timedelta(days=7))
+VITALS = Topic("vitals", "messages from devices, one instant of one patient each", 2, timedelta(days=7), may_grow=True)
 CLINICAL_RESOURCE = Topic(
     "clinical.resource", "FHIR resources: patients, encounters and what stands beside them", 1, timedelta(days=30)
 )

@@ -20,7 +20,7 @@ from alerting.bands import bands_sql
 from alerting.compacted import from_beginning, newest
 from alerting.pack import Pack, PackError, load
 from lakehouse import progress
-from lakehouse.checkpoint import position
+from lakehouse.checkpoint import newest_whole
 from lakehouse.pipeline import Flow
 from lakehouse.render import first_fault
 from lakehouse.tables import OBSERVATION
@@ -104,11 +104,13 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
     """Start the flow: in real-time mode where the session has a task slot for each partition, else in micro-batches.
 
     Each start is a new generation of the checkpoint, behind what is evaluated already. When another pack is applied,
-    the query stops, and its application starts it anew: a pack's limits are literals in its plan.
+    the query stops, and its application starts it anew: a pack's limits are literals in its plan. So it does when the
+    topic gets partitions: real-time mode would look for them when its batch ends, in an hour.
     """
     assert flow.trigger is not None  # noqa: S101 (declared in the pipeline)
     pack = in_force(config)
-    since = {config.topic(VITALS): resumption(flow, config)}
+    partitions = resumption(flow, config)
+    since = {config.topic(VITALS): partitions}
     log.info("alert flow: goes on at %s (-2: the first message there is)", kafka.starting(since))
     records = kafka.read(spark, config.bootstrap, [config.topic(VITALS)], fetch_wait_ms=FETCH_WAIT_MS, since=since)
     writer = kafka.write(
@@ -119,7 +121,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
         delivery_timeout_s=DELIVERY_TIMEOUT_S,
     )
     writer = writer.queryName(flow.name).option("checkpointLocation", str(config.data.next_checkpoint(flow)))
-    if realtime(spark, config):
+    if realtime(spark, config, len(partitions)):
         log.info("alert flow: real-time mode, checkpoint every %g s", flow.trigger.total_seconds())
         interval = f"{flow.trigger.total_seconds():g} seconds"
         query = writer.outputMode("update").trigger(realTime=interval).start()  # type: ignore[call-overload]
@@ -129,7 +131,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
         writer = writer.outputMode("append").option("asyncProgressTrackingEnabled", "true")
         query = writer.trigger(processingTime="0 seconds").start()
     log.info("alert flow: pack %s is in force", pack.label)
-    Thread(target=tell, args=(query, flow, config), name="alert-progress", daemon=True).start()
+    Thread(target=tell, args=(query, flow, config, set(partitions)), name="alert-progress", daemon=True).start()
     Thread(target=stop_when_replaced, args=(query, pack, config), name="alert-pack", daemon=True).start()
     return query  # type: ignore[no-any-return]
 
@@ -181,7 +183,7 @@ def _applied(query: "StreamingQuery", config: StreamConfig) -> Iterator[Pack]:
 
 def resumption(flow: Flow, config: StreamConfig) -> dict[int, int]:
     """Where the flow goes on, of each partition of ``vitals``: behind what is committed or delivered, else earliest."""
-    commits = (position(path) for path in config.data.generations(flow))
+    commits = (newest_whole(path) for path in config.data.generations(flow))
     last = next((at for at in commits if at is not None), None)
     committed = last.kafka().get(config.topic(VITALS), {}) if last else {}
     with Evaluated(config) as evaluated:
@@ -190,9 +192,10 @@ def resumption(flow: Flow, config: StreamConfig) -> dict[int, int]:
     return {number: at if 0 < at <= ends[number] else _EARLIEST for number, at in done.items()}
 
 
-def tell(query: "StreamingQuery", flow: Flow, config: StreamConfig) -> None:
+def tell(query: "StreamingQuery", flow: Flow, config: StreamConfig, reads: set[int]) -> None:
     """Keep the flow's progress, as long as its query runs: a real-time batch itself says nothing before its end.
 
+    The query is stopped when ``vitals`` has got partitions that are not among those it ``reads``.
     Records are evaluations; the lag counts what cannot be evaluated too, until something is evaluated after it.
     """
     from py4j.protocol import Py4JError
@@ -201,7 +204,7 @@ def tell(query: "StreamingQuery", flow: Flow, config: StreamConfig) -> None:
         while query.isActive:
             try:
                 with Evaluated(config) as evaluated:
-                    _tell(query, evaluated, config.data.progress(flow.name))
+                    _tell(query, evaluated, config.data.progress(flow.name), reads)
             except KafkaError as error:
                 log.warning("alert flow: how far it is cannot be told: %s", error)
                 time.sleep(PROGRESS_S)
@@ -209,7 +212,7 @@ def tell(query: "StreamingQuery", flow: Flow, config: StreamConfig) -> None:
         log.info("the session ended, and with it the alert flow's progress: %s", error)
 
 
-def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path) -> None:
+def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path, reads: set[int]) -> None:
     before: tuple[float, int] | None = None
     while query.isActive:
         now, count, newest = time.monotonic(), evaluated.count(), evaluated.newest()
@@ -217,9 +220,13 @@ def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path) -> None:
         rate = (count - before[1]) / (now - before[0]) if before else None
         progress.append(path, {"at": datetime.now(UTC).isoformat(), "records": count, "rate": rate, "lag": lag})
         before = now, count
+        if not evaluated.partitions() <= reads:
+            log.info("alert flow: %s has got partitions: the flow starts anew", VITALS.name)
+            query.stop()
+            return
         time.sleep(PROGRESS_S)
 
 
-def realtime(spark: "SparkSession", config: StreamConfig) -> bool:
+def realtime(spark: "SparkSession", config: StreamConfig, partitions: int) -> bool:
     """Whether real-time mode is asked for and has a task slot for each partition of ``vitals``."""
-    return config.realtime and spark.sparkContext.defaultParallelism >= VITALS.partitions
+    return config.realtime and spark.sparkContext.defaultParallelism >= partitions

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
-from lakehouse import delta, pause
-from lakehouse.checkpoint import position
+from lakehouse import delta, delta_log, pause
+from lakehouse.checkpoint import position, require_whole
 from lakehouse.pipeline import Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
@@ -140,15 +140,21 @@ def ended(item: Running, config: StreamConfig) -> bool:
 
 
 def create_tables(spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig) -> None:
-    """Create the tables that these flows read or write, where they do not exist yet."""
+    """Create the tables that these flows read or write, where they do not exist yet. Raises LogError."""
     wanted = {name for flow in flows for name in (*flow.reads, *flow.writes, *flow.adds_to)}
     for table in TABLES:
         if table.full_name in wanted:
+            delta_log.require_whole(config.data.table(table))
             delta.create(spark, table, config.data.table(table))
 
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
-    """Start one flow by the import path of its declaration."""
+    """Start one flow by the import path of its declaration.
+
+    Raises CheckpointError where its checkpoint is damaged; the alert flow makes a new one at each start.
+    """
+    if flow.application == PAUSED_APPLICATION:
+        require_whole(config.data.checkpoint(flow))
     module, _, function = flow.build.partition(":")
     query: StreamingQuery = getattr(import_module(module), function)(spark, flow, config)
     return query

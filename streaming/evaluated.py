@@ -44,7 +44,8 @@ class Evaluated:
             metrics_enabled=False,
         )
         self._evaluations = self._partitions(config.topic(ALERT_EVALUATIONS))
-        self._vitals = self._partitions(config.topic(VITALS))
+        self._topic = config.topic(VITALS)
+        self._vitals = self._partitions(self._topic)
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +62,13 @@ class Evaluated:
     def ends(self) -> Offsets:
         """Where ``vitals`` ends now."""
         return {place.partition: end for place, end in self._consumer.end_offsets(self._vitals).items()}
+
+    def partitions(self) -> set[int]:
+        """The partitions that ``vitals`` has now."""
+        # Without it the client would go by what it knows for five minutes.
+        self._consumer.topics()
+        self._vitals = self._partitions(self._topic)
+        return {place.partition for place in self._vitals}
 
     def newest(self) -> Offsets:
         """What follows the newest evaluated messages; a partition without any is not in it."""

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from lakehouse.checkpoint import CheckpointError
+from lakehouse.delta_log import LogError
 from wardhouse.commands import (
     airflow,
     alerts,
@@ -105,7 +106,7 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app()
-    except CheckpointError as error:
+    except (CheckpointError, LogError) as error:
         typer.echo(f"ward: {error}", err=True)
         sys.exit(1)
     except OSError as error:

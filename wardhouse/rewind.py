@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lakehouse import checkpoint
-from lakehouse.checkpoint import Sources, position
+from lakehouse.checkpoint import Sources
 from lakehouse.datadir import DataDir
 from lakehouse.delta_log import Commit, commits, unreadable
 from lakehouse.pipeline import ALERT_LIMITS, BACKFILL, DEVICE_MESSAGE, Flow, flows_of
@@ -176,8 +176,8 @@ def topics_of(flow: Flow, names: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def come_to(data: DataDir, flow: Flow) -> Offsets:
-    """The offsets that a flow's newest generation has come to."""
-    at = position(data.checkpoint(flow))
+    """The offsets that a flow's newest generation has come to, as far as its files can be read."""
+    at = checkpoint.newest_whole(data.checkpoint(flow))
     return flat(at.kafka()) if at else {}
 
 
@@ -230,7 +230,7 @@ def _from_table(data: DataDir, flow: Flow, table: Table, to: Target) -> tuple[So
     version = _version(data, flow, table, to)
     if version is None:
         return (), (f"{table.full_name} is read again as a whole, as it is now; nothing is written twice",)
-    at, found = position(data.checkpoint(flow)), commits(data.table(table))
+    at, found = checkpoint.newest_whole(data.checkpoint(flow)), commits(data.table(table))
     version_start(version, at.delta_version() if at else None)
     newest = found[-1].version
     if version <= newest and (reason := unreadable(data.table(table), version)):

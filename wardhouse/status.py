@@ -26,6 +26,7 @@ from lakehouse.pipeline import (
     OBSERVATION,
     Flow,
 )
+from lakehouse.reader import TableMissingError, open_table
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
 from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, TOPICS, VITALS
@@ -204,13 +205,14 @@ def versions_behind(data: DataDir, flow: Flow, version: int) -> int:
 
 
 def newest_data(data: DataDir, table: Table) -> int:
-    """The last version that brought rows, -1 for none; others are nothing that a stream has to take."""
-    import deltalake
+    """The last version that brought rows, -1 for none; others are nothing that a stream has to take.
 
-    path = str(data.table(table))
-    if not deltalake.DeltaTable.is_deltatable(path):
+    Raises LogError.
+    """
+    try:
+        actual = open_table(data, table)
+    except TableMissingError:
         return -1
-    actual = deltalake.DeltaTable(path)
     # Nearly always it is among the last few; after a rewind many versions may bring nothing.
     for limit in (50, None):
         found = [entry["version"] for entry in actual.history(limit) if _brings_rows(entry)]

@@ -142,7 +142,8 @@ def _differences(client: KafkaAdminClient, topics: tuple[Topic, ...], names: Nam
         if name not in partitions:
             found.append(Difference(name, "topic", "present", "missing"))
             continue
-        wanted = {"partitions": str(topic.partitions), **topic.config()}
+        count = max(topic.partitions, partitions[name]) if topic.may_grow else topic.partitions
+        wanted = {"partitions": str(count), **topic.config()}
         actual = {"partitions": str(partitions[name])} | {key: item["value"] for key, item in described[name].items()}
         found += [
             Difference(name, setting, value, str(actual.get(setting)))

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
 from kafka.errors import KafkaTimeoutError
 
 from lakehouse.datadir import DataDir
-from lakehouse.topics import ALERTS, MAX_RECORD_BYTES, TOPICS, VITALS
+from lakehouse.topics import ALERT_STATE, ALERTS, MAX_RECORD_BYTES, TOPICS, VITALS
 from wardhouse.broker import Broker, bootstrap_servers, serve
 from wardhouse.component import read_state
 from wardhouse.errors import Failure
@@ -177,18 +178,32 @@ def test_declared_topics_are_created_once(broker: str) -> None:
 def test_a_topic_that_differs_is_named_with_every_setting_that_does(broker: str) -> None:
     names = {"vitals": "vitals.mismatch"}
     with administration(broker) as client:
-        client.create_topics({"vitals.mismatch": {"num_partitions": 5, "configs": {"cleanup.policy": "compact"}}})
+        client.create_topics({"vitals.mismatch": {"num_partitions": 1, "configs": {"cleanup.policy": "compact"}}})
     # The broker answers before every one of its threads knows the topic.
     deadline = time.monotonic() + 10
     while not end_offsets(broker, ["vitals.mismatch"]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert differences(broker, [VITALS], names) == (
-        Difference("vitals.mismatch", "partitions", "2", "5"),
+        Difference("vitals.mismatch", "partitions", "2", "1"),
         Difference("vitals.mismatch", "message.timestamp.type", "LogAppendTime", "CreateTime"),
         Difference("vitals.mismatch", "cleanup.policy", "delete", "compact"),
     )
-    with pytest.raises(Failure, match=r"topic vitals\.mismatch: partitions is 5, wanted 2; .*WARD_TOPIC_NAMES"):
+    with pytest.raises(Failure, match=r"topic vitals\.mismatch: partitions is 1, wanted 2; .*WARD_TOPIC_NAMES"):
         ensure(broker, [VITALS], names)
+
+
+def test_vitals_may_have_more_partitions_than_declared_and_what_is_kept_by_partition_may_not(broker: str) -> None:
+    names = {"vitals": "vitals.wide", "alert.state": "alert.state.wide"}
+    ensure(broker, [VITALS, ALERT_STATE], names)
+    with administration(broker) as client:
+        client.create_partitions({name: NewPartitions(3) for name in names.values()})
+        client.wait_for_topics(list(names.values()))
+    deadline = time.monotonic() + 10
+    while len(end_offsets(broker, names.values())) < 6 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert differences(broker, [VITALS, ALERT_STATE], names) == (
+        Difference("alert.state.wide", "partitions", "2", "3"),
+    )
 
 
 def test_a_missing_topic_is_a_difference_and_stays_missing(broker: str) -> None:

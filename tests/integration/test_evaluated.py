@@ -1,21 +1,25 @@
 """Where the alert flow goes on, read from a real broker."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
 from kafka import KafkaProducer
+from kafka.admin import NewPartitions
 
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_LIMITS
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
 from streaming import evaluated
-from streaming.alert_limits import resumption
+from streaming.alert_limits import resumption, tell
 from streaming.config import StreamConfig
 from streaming.evaluated import Evaluated
 from tests.fixtures.streams import config_of
+from wardhouse.topics import administration
 
 
 @pytest.fixture
@@ -119,3 +123,28 @@ def test_a_commit_counts_where_it_is_further_than_what_the_evaluations_tell(kafk
             (root / "commits" / "0").write_text("v1\n{}\n")
     assert resumption(ALERT_LIMITS, config) == {0: 2, 1: 3}
     assert config.data.next_checkpoint(ALERT_LIMITS).name == "3"
+
+
+def test_the_flow_starts_anew_behind_what_is_evaluated_when_the_topic_gets_a_partition(
+    kafka: Kafka, config: StreamConfig
+) -> None:
+    class Query:
+        """What stands for Spark's: it runs until it is stopped, or for a minute."""
+
+        def __init__(self) -> None:
+            self._stopped, self._until = False, time.monotonic() + 60
+
+        @property
+        def isActive(self) -> bool:  # noqa: N802 - Spark's name
+            return not self._stopped and time.monotonic() < self._until
+
+        def stop(self) -> None:
+            self._stopped = True
+
+    kafka.vitals(0, 3)
+    query: Any = Query()
+    with administration(config.bootstrap) as client:
+        client.create_partitions({config.topic(VITALS): NewPartitions(3)})
+    tell(query, ALERT_LIMITS, config, {0, 1})
+    assert query._stopped
+    assert resumption(ALERT_LIMITS, config) == {0: -2, 1: -2, 2: -2}

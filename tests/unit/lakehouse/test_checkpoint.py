@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.checkpoint import Position, files_read, position
+from lakehouse.checkpoint import CheckpointError, Position, files_read, newest_whole, position, require_whole
 
 BATCH = '{"batchWatermarkMs":0,"batchTimestampMs":1,"conf":{}}'
 
@@ -95,3 +95,30 @@ def test_files_count_as_read_when_the_batch_that_read_them_is_committed(tmp_path
     assert files_read(root) == {"run/0.parquet", "run/1.parquet"}
     assert position(root).kafka() == {}
     assert files_read(tmp_path / "missing") == frozenset()
+
+
+@pytest.mark.parametrize("left", [b"", b"v1", b'v1\n{"batchWa', b"v1\n{}", b"v1\n{}\n{", b"\x00\xff" * 20])
+def test_offsets_that_were_cut_off_are_named_with_the_way_back_and_the_batch_before_counts(tmp_path, left):
+    root = checkpoint(tmp_path, {1: [{"vitals": {"0": 5}}], 2: [{"vitals": {"0": 7}}]}, [1, 2])
+    require_whole(root)
+    (root / "offsets" / "2").write_bytes(left)
+    with pytest.raises(CheckpointError, match="offsets/2 is damaged"):
+        position(root)
+    with pytest.raises(CheckpointError, match=f"`ward checkpoint rewind {tmp_path.parent.name} --to beginning --yes`"):
+        require_whole(root)
+    assert newest_whole(root) == Position(1, ({"vitals": {"0": 5}},), in_flight=True)
+
+
+@pytest.mark.parametrize("left", [b"", b"v1", b"v1\n[]", b"\x00\xff" * 20])
+def test_a_commit_that_was_cut_off_is_named(tmp_path, left):
+    root = checkpoint(tmp_path, {1: [{"vitals": {"0": 5}}]}, [1])
+    (root / "commits" / "1").write_bytes(left)
+    with pytest.raises(CheckpointError, match="commits/1 is damaged"):
+        require_whole(root)
+
+
+def test_of_a_checkpoint_that_is_damaged_throughout_nothing_is_known(tmp_path):
+    root = checkpoint(tmp_path, {1: ["-"]}, [1])
+    (root / "offsets" / "1").write_bytes(b"")
+    (root / "start.json").write_bytes(b"{")
+    assert newest_whole(root) is None

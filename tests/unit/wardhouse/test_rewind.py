@@ -8,7 +8,7 @@ import pytest
 
 from lakehouse.checkpoint import begin, delta_sources, position
 from lakehouse.datadir import DataDir
-from lakehouse.delta_log import commits, unreadable
+from lakehouse.delta_log import LogError, commits, require_whole, unreadable
 from lakehouse.pipeline import BACKFILL, OBSERVATION
 from lakehouse.tables import DEVICE_MESSAGE
 from wardhouse.rewind import (
@@ -23,6 +23,7 @@ from wardhouse.rewind import (
     target,
     version_start,
 )
+from wardhouse.status import newest_data
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 A, B = ("vitals", 0), ("vitals", 1)
@@ -145,6 +146,31 @@ def test_what_was_undone_or_taken_is_not_read_again_but_the_whole_table_may_be(d
     assert unreadable(table, 1) == "its log begins with version 2"
     assert [commit.version for commit in commits(table)] == [2, 3, 4]
     assert rewound(data, "beginning") is None
+
+
+def test_a_flow_whose_newest_offsets_are_damaged_goes_back_as_far_as_its_files_can_be_read(data: DataDir) -> None:
+    committed(data, {0: 1, 1: 3})
+    log(data.table(DEVICE_MESSAGE), *["WRITE"] * 3)
+    (data.checkpoint(OBSERVATION) / "offsets" / "1").write_bytes(b"v1")
+    assert rewound(data, "version=1") == 1
+    assert rewound(data, "beginning") is None
+    with pytest.raises(RewindError, match="would skip 1"):
+        plan(data, "observation", target("version=2"), "", {})
+
+
+@pytest.mark.parametrize("left", [b"", b'{"commitInfo":{"ti', b"\xff\xfe"])
+def test_a_version_that_was_cut_off_is_named_with_what_reads_again_what_it_held(data: DataDir, left: bytes) -> None:
+    table = data.table(DEVICE_MESSAGE)
+    log(table, *["WRITE"] * 3)
+    require_whole(table)
+    newest = table / "_delta_log" / f"{2:020}.json"
+    newest.write_bytes(left)
+    both = "then give `.* device_message --to beginning --yes` and `.* observation --to beginning --yes`;"
+    for ask in (lambda: require_whole(table), lambda: newest_data(data, DEVICE_MESSAGE), lambda: commits(table)):
+        with pytest.raises(LogError, match=rf"2\.json is damaged .*: move it and its \.crc elsewhere, {both}"):
+            ask()
+    newest.unlink()
+    assert [commit.version for commit in commits(table)] == [0, 1]
 
 
 def test_files_in_the_spool_are_not_landed_twice(data: DataDir) -> None:

@@ -1,0 +1,1 @@
+"""What breaks the stack on purpose, and what is held against it afterwards."""

@@ -1,0 +1,48 @@
+"""The episodes that the simulator played against the alerts that were told."""
+
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+from alerting.lab import AFTERMATH_MS, SUSTAINED_MS
+from lakehouse import progress, reader
+from lakehouse.datadir import DataDir
+
+
+def sustained(data: DataDir, until: datetime) -> list[dict[str, Any]]:
+    """Episodes whose height had lasted for a minute before an instant, and before the end of their run."""
+    found = []
+    for path in sorted(data.truth.glob("*.jsonl")):
+        lines = list(progress.read(path))
+        begun, last = lines[0], lines[-1]
+        # Where it was stopped; a run that was killed has no such line.
+        ended_ms = _ms(begun["start"]) + 1000 * last["ended_s"] if last["type"] == "summary" else inf
+        known_ms = min(until.timestamp() * 1000, ended_ms)
+        found += [one for one in lines if one["type"] == "episode" and _lasted(one, known_ms)]
+    return found
+
+
+def _lasted(episode: dict[str, Any], known_ms: float) -> bool:
+    return min(_ms(episode["plateau_to"]), known_ms) - _ms(episode["plateau_from"]) >= SUSTAINED_MS
+
+
+def unheard(data: DataDir, until: datetime) -> list[dict[str, Any]]:
+    """Those of them during which no alert of a rule that they break was told, or sounded already."""
+    rows = reader.query(
+        data,
+        "SELECT patient_id, rule_id, message_received_at, observed_at FROM gold.alert_event WHERE state = 'active'",
+    ).to_pylist()
+    return [one for one in sustained(data, until) if not any(_about(row, one) for row in rows)]
+
+
+def _about(row: dict[str, Any], episode: dict[str, Any]) -> bool:
+    at = (row["message_received_at"] or row["observed_at"]).astimezone(UTC).timestamp() * 1000
+    return (
+        row["patient_id"] == episode["patient_id"]
+        and row["rule_id"] in episode["expected_rules"]
+        and _ms(episode["from"]) <= at <= _ms(episode["to"]) + AFTERMATH_MS
+    )
+
+
+def _ms(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp() * 1000
