@@ -63,18 +63,18 @@ def _script(name: str, root: str, now: "datetime") -> None:
     from importlib import import_module
     from pathlib import Path
 
-    from alerting import pack
     from alerting.bands import arms
     from dashboard.access import LOCAL
+    from dashboard.app import rules
     from dashboard.clock import zone
     from dashboard.live import Gateway
     from lakehouse.datadir import DataDir
 
-    data, rules = DataDir(Path(root)), pack.load()
+    data = DataDir(Path(root))
     given: dict[str, tuple[Any, ...]] = {
-        "ward": (data, Gateway("http://127.0.0.1:1"), arms(rules)),
+        "ward": (data, Gateway("http://127.0.0.1:1"), arms(rules())),
         "alerts": (data, None),
-        **dict.fromkeys(("patient", "trends", "burden"), (data, rules)),
+        **dict.fromkeys(("patient", "trends", "burden"), (data, rules())),
     }
     visitor = (LOCAL,) if name == "alerts" else ()
     import_module(f"dashboard.views.{name}").page(*given.get(name, (data,)), lambda: now, zone("UTC"), *visitor)

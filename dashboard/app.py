@@ -7,14 +7,26 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dashboard.desk import Brokers
 from lakehouse.datadir import DataDir
 
+if TYPE_CHECKING:
+    from alerting.pack import Pack
+
 # Streamlit leaves a fifth of a laptop's screen free above the title.
 _STYLE = '<style>[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }</style>'
+
+
+@cache
+def rules() -> "Pack":
+    """The rules whose limits pages show. Read once a process: that takes 80 ms, and a page runs with each click."""
+    from alerting import pack
+
+    return pack.load()
 
 
 def render(
@@ -31,7 +43,6 @@ def render(
     """
     import streamlit as st
 
-    from alerting import pack
     from alerting.bands import arms
     from dashboard import access, live
     from dashboard.clock import zone
@@ -42,15 +53,14 @@ def render(
     who = access.visitor(data, access.Entry(entry), clock())
     if who is None:
         return
-    rules = pack.load()
     here = zone(st.context.timezone)
-    of_patient = partial(patient.page, data, rules, clock, here, who)
+    of_patient = partial(patient.page, data, rules(), clock, here, who)
     if who.patient_id is not None:
         st.navigation([st.Page(of_patient, title="Patient", default=True)], position="hidden").run()
         return
     pages = [
         st.Page(
-            partial(ward.page, data, live.Gateway(gateway, key_file), arms(rules), clock, here),
+            partial(ward.page, data, live.Gateway(gateway, key_file), arms(rules()), clock, here),
             title="Ward",
             icon=":material/bed:",
             url_path="ward",
@@ -69,13 +79,13 @@ def render(
             url_path="alerts",
         ),
         st.Page(
-            partial(trends.page, data, rules, clock, here),
+            partial(trends.page, data, rules(), clock, here),
             title="Trends",
             icon=":material/calendar_view_week:",
             url_path="trends",
         ),
         st.Page(
-            partial(burden.page, data, rules, clock, here),
+            partial(burden.page, data, rules(), clock, here),
             title="Alarm burden",
             icon=":material/monitoring:",
             url_path="burden",
