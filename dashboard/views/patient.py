@@ -68,7 +68,10 @@ def _choose(data: DataDir, now: datetime, only: str | None) -> str | None:
 def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: ZoneInfo) -> None:
     newest = queries.newest_minute(data, patient_id)
     if newest is None:
-        empty("No value of this patient is stored", "Check the identifier, which is written as system/value.")
+        empty(
+            "No value of this patient is stored",
+            "Check the identifier, written as system/value. Who is new to the ward is stored within two minutes.",
+        )
         return
     # The span ends at the last value rather than now: a patient who went home, or whose dates are shifted, still shows.
     stop = newest + _MINUTE

@@ -15,7 +15,15 @@ import pytest
 from alerting.compacted import whole
 from alerting.router import Topics
 from lakehouse.datadir import DataDir
-from lakehouse.tables import ALERT, ALERT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, VITAL_SIGN_MINUTE
+from lakehouse.scores import PARTS
+from lakehouse.tables import (
+    ALERT,
+    ALERT_EVENT,
+    EARLY_WARNING_SCORE,
+    OBSERVATION,
+    OBSERVATION_QUARANTINE,
+    VITAL_SIGN_MINUTE,
+)
 from tests.fixtures.browser import Browser
 from tests.fixtures.delta import append
 from tests.fixtures.issuer import issuing
@@ -44,6 +52,12 @@ def write_ward(data: DataDir, now: datetime) -> None:
         append(data, OBSERVATION, {"observation_id": bytes([bed]), "version": b"1", **named, **came})
     bad = {"observation_id": b"bad", "version": b"1", "failed_constraints": ["unknown_unit"]}
     append(data, OBSERVATION_QUARANTINE, {**bad, **came})
+    scores = (("ward/ill", 90, 2, 2, "low"), ("ward/ill", 25, 5, 5, "medium"), ("ward/calm", 40, 0, 3, None))
+    for patient, minutes_ago, least, most, risk in scores:
+        total = {"total": least if least == most else None, "total_min": least, "total_max": most, "risk": risk}
+        parts = {"parts": {**dict.fromkeys(PARTS), "heart_rate": least, "spo2": 0, "temperature": 0}}
+        seen = {"patient_id": patient, "score": "news2", "observed_at": now - timedelta(minutes=minutes_ago)}
+        append(data, EARLY_WARNING_SCORE, {**seen, **total, **parts})
     at = now - timedelta(minutes=28)
     alert = {
         "alert_id": "a",
@@ -102,6 +116,8 @@ def test_from_the_ward_a_click_on_the_patient_in_need_leads_to_the_trend(
     browser.open(dashboard)
     browser.wait_for("Open alerts (1)")
     assert "!! Heart rate high" in browser.text()
+    assert "NEWS2 5 \N{UPWARDS ARROW} medium risk" in browser.text()
+    assert "NEWS2 0 to 3 risk open: a part is not known" in browser.text()
     assert browser.script("document.querySelector('.ward-tile .ward-id').innerText") == "ward/ill"
     browser.screenshot(pictures / "ward.png")
 
