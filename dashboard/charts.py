@@ -52,7 +52,10 @@ def trend(
     start: datetime,
     stop: datetime,
 ) -> "alt.LayerChart":
-    """One signal over a span: mean as a line, min to max as a band, limits dashed, the start of each alert marked."""
+    """One signal over a span: mean as a line, min to max as a band, limits dashed, each alert from its mark to its end.
+
+    ``minutes`` may be hours as well: the distance of points decides what a gap is.
+    """
     import altair as alt
     import pandas as pd
 
@@ -92,24 +95,21 @@ def trend(
         marks = pd.DataFrame(
             {
                 "time": [wall(max(instant, start), zone) for instant in started["started_at"]],
+                "end": [wall(stop if pd.isna(end) else min(end, stop), zone) for end in started["resolved_at"]],
                 "value": started["value"].to_list(),
                 "alert": started["title"].to_list(),
                 "when": [i.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z") for i in started["started_at"]],
             }
         )
-        layers.append(
+        colour, y = PRIORITIES[str(priority)].colour, alt.Y("value:Q", scale=scale)
+        layers += [
+            alt.Chart(marks).mark_rule(color=colour, strokeWidth=4, clip=True).encode(x=x, x2="end:T", y=y),
             alt.Chart(marks)
             .mark_point(
-                shape=_MARKS[str(priority)],
-                color="black",
-                fill=PRIORITIES[str(priority)].colour,
-                size=90,
-                opacity=1,
-                strokeWidth=1,
-                clip=True,
+                shape=_MARKS[str(priority)], color="black", fill=colour, size=90, opacity=1, strokeWidth=1, clip=True
             )
-            .encode(x=x, y=alt.Y("value:Q", scale=scale), tooltip=["alert:N", alt.Tooltip("when:N", title="opened")])
-        )
+            .encode(x=x, y=y, tooltip=["alert:N", alt.Tooltip("when:N", title="opened")]),
+        ]
     return _titled(alt.LayerChart(layer=layers), y_title)
 
 

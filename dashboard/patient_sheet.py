@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from dashboard import paper
+from dashboard import paper, queries
 from dashboard.palette import LINE, PRIORITIES
 from dashboard.paper import INNER, MARGIN, MUTED, Box, Page, Picture, Text
 from lakehouse.vocabulary import signal_by_code
@@ -21,8 +21,8 @@ _FIRST, _LAST = 104.0, 795.0
 _PNG_WIDTH = 900
 
 CSV_COLUMNS = ("kind", "at", "code", "signal", "unit", "count", "min", "mean", "max", "alert", "priority", "ended_at")
-"""A row is a minute of a signal, a change of NEWS2, whose ``mean`` is its total and whose ``min`` and ``max`` are the
-least and the most that it can be, or an alert, whose ``mean`` is the value that opened it."""
+"""A row is a minute or hour of a signal, a change of NEWS2, whose ``mean`` is its total and whose ``min`` and ``max``
+are the least and the most that it can be, or an alert, whose ``mean`` is the value that opened it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def csv(sheet: Sheet) -> bytes:
     def told(instant: datetime | None) -> str:
         return "" if pd.isna(instant) or instant is None else instant.astimezone(sheet.zone).isoformat()
 
+    kind = queries.resolution(sheet.stop - sheet.start)
     rows = [
-        {**row, "kind": "minute", "at": told(row["minute"]), "signal": signal_by_code()[row["code"]].display}
+        {**row, "kind": kind, "at": told(row["minute"]), "signal": signal_by_code()[row["code"]].display}
         for row in sheet.minutes.to_dict("records")
     ]
     rows += [

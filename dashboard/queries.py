@@ -60,10 +60,22 @@ ORDER BY patient_id
 
 _NEWEST_MINUTE = "SELECT max(minute) AS newest FROM gold.vital_sign_minute WHERE patient_id = $patient_id"
 
+BY_HOUR_FROM = timedelta(days=2)
+"""A trend over a longer span has a point an hour: a chart shows no more points than 2,880, as the gateway has it."""
+
 _TREND = """
 SELECT code, unit, minute, count, min, mean, max
 FROM gold.vital_sign_minute
 WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop
+ORDER BY code, minute
+"""
+# Means weigh by their counts; fsum does not depend on the order of rows.
+_TREND_BY_HOUR = """
+SELECT code, unit, date_trunc('hour', minute) AS minute, sum(count)::BIGINT AS count, min(min) AS min,
+    fsum(mean * count) / sum(count) AS mean, max(max) AS max
+FROM gold.vital_sign_minute
+WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop
+GROUP BY code, unit, date_trunc('hour', minute)
 ORDER BY code, minute
 """
 
@@ -94,6 +106,11 @@ ORDER BY resource_type, recorded_at DESC, resource_id
 def _frame(data: DataDir, sql: str, params: Mapping[str, Any], bounds: Bounds) -> "pd.DataFrame":
     frame: pd.DataFrame = reader.query(data, sql, params, bounds).to_pandas()
     return frame
+
+
+def resolution(span: timedelta) -> str:
+    """What a point of a trend over such a span is of: a minute or an hour."""
+    return "hour" if span > BY_HOUR_FROM else "minute"
 
 
 def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":
@@ -140,9 +157,10 @@ def newest_minute(data: DataDir, patient_id: str) -> datetime | None:
 
 
 def trend(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "pd.DataFrame":
-    """The patient's minutes within a span: code, unit, minute, count, min, mean, max."""
+    """The patient's minutes within a span, or hours of a long one: code, unit, minute, count, min, mean, max."""
     params = {"patient_id": patient_id, "start": start, "stop": stop}
-    return _frame(data, _TREND, params, {"patient_id": (patient_id, patient_id), "minute": (start, stop)})
+    sql = _TREND_BY_HOUR if resolution(stop - start) == "hour" else _TREND
+    return _frame(data, sql, params, {"patient_id": (patient_id, patient_id), "minute": (start, stop)})
 
 
 def alerts_of(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> "pd.DataFrame":

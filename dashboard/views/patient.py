@@ -28,6 +28,7 @@ SPANS = {
     "6 hours": timedelta(hours=6),
     "24 hours": timedelta(days=1),
     "7 days": timedelta(days=7),
+    "4 weeks": timedelta(weeks=4),
 }
 _MINUTE = timedelta(minutes=1)
 _DASH = "\N{EN DASH}"
@@ -81,7 +82,8 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
     st.caption(
         f"From {moment(start, zone, now)} to {moment(stop, zone, now)};"
         f" last value {ago(newest, now)}; times are {zone.key}."
-        " Line: mean of each minute; band: smallest to largest value; dashed: limits; a gap is a time without values."
+        f" Line: mean of each {queries.resolution(stop - start)}; band: smallest to largest"
+        " value; dashed: limits; thick: alerts from their start to their end; a gap is a time without values."
     )
     scores = _scores(data, patient_id, start, stop)
     unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)

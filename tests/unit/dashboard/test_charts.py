@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from dashboard.charts import Limit, stretches, trend
 from dashboard.clock import zone
@@ -23,7 +24,7 @@ def minutes(*offsets: int) -> pd.DataFrame:
 
 
 def no_alerts() -> pd.DataFrame:
-    return pd.DataFrame(columns=["priority", "started_at", "value", "title"])
+    return pd.DataFrame(columns=["priority", "started_at", "resolved_at", "value", "title"])
 
 
 def spec(**more: Any) -> dict[str, Any]:
@@ -53,20 +54,34 @@ def test_times_are_those_of_the_readers_zone_on_a_utc_scale() -> None:
     assert x["scale"] == {"type": "utc", "domain": ["2026-07-01T13:00:00+00:00", "2026-07-01T14:00:00+00:00"]}
 
 
-def test_each_limit_is_a_dashed_line_in_its_priority_and_each_alert_a_mark_at_its_start() -> None:
+@pytest.mark.parametrize(
+    ("end", "shown_end"),
+    [
+        (NOON + timedelta(minutes=30), "2026-07-01T13:30:00"),
+        (NOON + timedelta(hours=9), "2026-07-01T14:00:00"),
+        (None, "2026-07-01T14:00:00"),
+    ],
+)
+def test_each_limit_is_a_dashed_line_in_its_priority_and_each_alert_a_mark_with_a_line_to_its_end(
+    end: datetime | None, shown_end: str
+) -> None:
     started = pd.DataFrame(
         {
             "priority": ["high"],
             "started_at": pd.to_datetime([NOON - timedelta(hours=2)]),
+            "resolved_at": pd.to_datetime([end], utc=True),
             "value": [39.0],
             "title": ["Heart rate low"],
         }
     )
     described = spec(limits=[Limit(120, "Heart rate high", "medium")], alerts=started)
 
-    limit, alert = described["layer"][3:]
+    limit, line, alert = described["layer"][3:]
     assert (limit["mark"]["color"], limit["mark"]["strokeDash"]) == (PRIORITIES["medium"].colour, [6, 4])
     assert (alert["mark"]["fill"], alert["mark"]["shape"]) == (PRIORITIES["high"].colour, "square")
+    assert (line["mark"]["type"], line["mark"]["color"]) == ("rule", PRIORITIES["high"].colour)
+    assert line["encoding"]["x2"] == {"field": "end"}
     (mark,) = described["datasets"][alert["data"]["name"]]
+    assert mark["end"].startswith(shown_end)
     assert mark["time"].startswith("2026-07-01T13:00:00"), "an alert from before the span is marked at its start"
     assert (mark["value"], mark["when"]) == (39.0, "2026-07-01 11:00:00 BST")

@@ -128,6 +128,22 @@ def test_a_trend_holds_one_patients_minutes_within_the_span(data: DataDir, write
     assert queries.patients(data, NOON)["patient_id"].to_list() == ["a/1", "b/2"]
 
 
+def test_a_long_trend_has_a_point_an_hour_whose_mean_weighs_by_counts(data: DataDir, write: "Write") -> None:
+    write(
+        VITAL_SIGN_MINUTE,
+        minute("a/1", ago(minutes=70), 50.0) | {"count": 10},
+        minute("a/1", ago(minutes=90), 80.0) | {"count": 30},
+        minute("a/1", ago(minutes=10), 70.0),
+    )
+
+    found = rows(queries.trend(data, "a/1", ago(days=3), NOON))
+
+    assert [(one["minute"], one["count"], one["min"], one["mean"], one["max"]) for one in found] == [
+        (ago(hours=2), 40, 50.0, 72.5, 80.0),
+        (ago(hours=1), 60, 70.0, 70.0, 70.0),
+    ]
+
+
 def test_alerts_of_a_patient_are_those_open_at_some_time_within_the_span(data: DataDir, write: "Write") -> None:
     write(
         ALERT_EVENT,
