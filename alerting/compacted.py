@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from lakehouse.topics import SAFELY
+
 _POLL_MS = 500
 _KNOCK_S = 2.0  # a broker that takes longer counts as away
 
@@ -137,7 +139,7 @@ def put(bootstrap_servers: str, topic: str, records: Mapping[bytes, bytes | None
             bootstrap_servers=bootstrap_servers.split(","),
             bootstrap_timeout_ms=int(timeout_s * 1000),
             max_block_ms=int(timeout_s * 1000),
-            acks="all",
+            **SAFELY,
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )

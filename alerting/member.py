@@ -17,7 +17,7 @@ from kafka.errors import (
 )
 
 from alerting.compacted import from_beginning
-from lakehouse.topics import MAX_RECORD_BYTES
+from lakehouse.topics import MAX_RECORD_BYTES, SAFELY
 
 ANSWER_S = 5.0
 """How long the broker may take before somebody is told that it is away."""
@@ -103,8 +103,7 @@ class Member:
             raise UnreachableError(f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: run 'ward apply'")
         self.consumer.subscribe([reads], listener=self.assignment)
         self.producer = KafkaProducer(
-            acks="all",
-            enable_idempotence=True,
+            **SAFELY,
             # Every batch is flushed; the linger only keeps its first record from leaving alone.
             linger_ms=5,
             batch_size=256 * 1024,

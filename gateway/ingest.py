@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from lakehouse import message
-from lakehouse.topics import CLINICAL_RESOURCE, MAX_RECORD_BYTES, VITALS
+from lakehouse.topics import CLINICAL_RESOURCE, MAX_RECORD_BYTES, SAFELY, VITALS
 
 KAFKA_API_VERSION = (4, 0)
 """The protocol spoken. Naming it lets a gateway start while the broker is away; the broker and its peers are 4.x."""
@@ -23,6 +23,7 @@ ANSWER_WITHIN_S = 8.0
 
 _LINGER_MS = 5  # gathers the single posts of one instant into one batch
 _METADATA_WAIT_S = 2.0
+_GRACE_S = 1.0  # by then the client itself has given up, as it is told to
 _MOST_WAITING = 20_000  # messages; 20 s at the full rate, some 20 MB, is what a caller may make the gateway hold
 
 
@@ -132,7 +133,7 @@ class Sender:
             bootstrap_servers=bootstrap_servers,
             api_version=KAFKA_API_VERSION,
             client_id="gateway",
-            acks="all",
+            **SAFELY,
             reconnect_backoff_max_ms=RECONNECT_MS,
             linger_ms=_LINGER_MS,
             max_block_ms=int(min(_METADATA_WAIT_S, answer_within_s) * 1000),
@@ -150,7 +151,7 @@ class Sender:
         try:
             # Without metadata of the topic the client blocks: not on the event loop's thread.
             sent = await asyncio.to_thread(self._enqueue, records)
-            written = await _settled(sent)
+            written = await settled(sent, self._answer_within_s + _GRACE_S)
         except KafkaError as error:
             raise BrokerUnavailableError(f"the broker did not acknowledge: {error}") from error
         finally:
@@ -171,21 +172,27 @@ class Sender:
         self._producer.close(timeout=self._answer_within_s)
 
 
-async def _settled(sent: Sequence[Any]) -> list[Any]:
-    """What each of the client's futures became; raises the first failure, once all are settled."""
+async def settled(sent: Sequence[Any], within_s: float) -> list[Any]:
+    """What each of the client's futures became; raises the first failure, once all are settled.
+
+    Raises BrokerUnavailableError where the client has not said what became of them ``within_s``.
+    """
     loop = asyncio.get_running_loop()
-    settled = asyncio.Event()
+    all_settled = asyncio.Event()
     open_count = len(sent)
 
     def count_down() -> None:
         nonlocal open_count
         open_count -= 1
         if not open_count:
-            settled.set()
+            all_settled.set()
 
     for future in sent:
         future.add_both(lambda _: loop.call_soon_threadsafe(count_down))
-    await settled.wait()
+    try:
+        await asyncio.wait_for(all_settled.wait(), within_s)
+    except TimeoutError as error:
+        raise BrokerUnavailableError(f"nothing is known of the records after {within_s:g} s") from error
     for future in sent:
         if future.exception is not None:
             raise future.exception

@@ -1,11 +1,20 @@
 """Every Kafka topic, declared: partitions, retention and compaction. Names are settings; these are the defaults."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 """What the broker takes. Twice the largest message a device may wrongly send (1 MiB), so that it arrives, is kept in
 bronze and becomes a named dead letter instead of an error that only its sender sees."""
+
+SAFELY: Mapping[str, Any] = {"acks": "all", "enable_idempotence": False, "max_in_flight_requests_per_connection": 1}
+"""How kafka-python's producers send: acknowledged by every replica in sync, in order, twice where an answer is lost.
+
+Whatever reads our topics takes a repeat for what it is. Idempotence would spare it that, but when a broker was killed a
+producer of kafka-python 3.0.12 may wait for a new identity for good: what it was given is neither sent nor failed.
+"""
 
 
 RESOURCE_FILES = "resource"

@@ -1,9 +1,11 @@
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
+from kafka.future import Future
 
-from gateway.ingest import Fault, Record, UnreadableError, check, parse
+from gateway.ingest import BrokerUnavailableError, Fault, Record, UnreadableError, check, parse, settled
 
 
 def message(**changes: Any) -> dict[str, Any]:
@@ -42,3 +44,12 @@ def test_messages_are_parted_into_those_to_send_and_what_is_wrong_with_the_other
     assert [(fault.index, fault.message_id) for fault in faults] == [(1, "m-2"), (2, None), (3, None)]
     assert faults[0] == Fault(1, "m-2", faults[0].detail)
     assert "data.status must be one of" in faults[0].detail
+
+
+def test_a_client_that_never_says_what_became_of_a_record_is_not_waited_for() -> None:
+    done, never = Future(), Future()
+    done.success("its place")
+
+    assert asyncio.run(settled([done], 5.0)) == ["its place"]
+    with pytest.raises(BrokerUnavailableError, match=r"nothing is known of the records after 0\.01 s"):
+        asyncio.run(settled([done, never], 0.01))
