@@ -103,8 +103,9 @@ log.cleaner.dedupe.buffer.size=16777216
 # advises: a record survives the death of every process here, not a power cut within the seconds before it.
 log.segment.bytes=134217728
 
-# A machine whose cores are all busy, or that was suspended, is slow and not dead.
-broker.session.timeout.ms=30000
+# After a kill the node waits this long for itself: its own session of before has to end. A suspended machine is without
+# leaders for a moment when it wakes, and its clients ask again.
+broker.session.timeout.ms=9000
 """
 
 
