@@ -76,7 +76,7 @@ def _script(name: str, root: str, now: "datetime") -> None:
         "alerts": (data, None),
         **dict.fromkeys(("patient", "trends", "burden"), (data, rules())),
     }
-    visitor = (LOCAL,) if name == "alerts" else ()
+    visitor = () if name in ("quality", "research") else (LOCAL,)
     import_module(f"dashboard.views.{name}").page(*given.get(name, (data,)), lambda: now, zone("UTC"), *visitor)
 
 

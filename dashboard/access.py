@@ -9,12 +9,13 @@ import streamlit as st  # noqa: TID253 - only a running Streamlit imports this p
 
 from dashboard.views.states import empty
 from lakehouse.audit import Event, Outcome, note
+from lakehouse.caller import Caller, Kind, Scope
+from lakehouse.claims import Provider, caller_of
 from lakehouse.datadir import DataDir
 from lakehouse.link import LinkError, patient_of
 
 _SAME_LOOK = timedelta(minutes=15)
 """A page renews itself with each click: within this time it is one look."""
-_NAMES = ("preferred_username", "email", "name", "sub")
 
 
 class Entry(StrEnum):
@@ -26,20 +27,18 @@ class Entry(StrEnum):
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Visitor(Caller):
     """``patient_id`` is the one patient whose page a link opens; None: all pages."""
 
-    kind: str
-    name: str
     patient_id: str | None = None
 
 
-LOCAL = Visitor("local", "local")
+LOCAL = Visitor(Kind.LOCAL, "local", frozenset(Scope))
 """Whoever is on this machine, where nobody has to sign in."""
 
 
-def visitor(data: DataDir, entry: Entry, now: datetime) -> Visitor | None:
-    """Who looks; None where nobody may, and the page says so."""
+def visitor(data: DataDir, entry: Entry, provider: Provider | None, now: datetime) -> Visitor | None:
+    """Who looks; None where nobody may, and the page says so. ``provider`` says what claims of who signs in mean."""
     token = st.query_params.get("link")
     if token is not None:
         return _by_link(data, token, now)
@@ -48,10 +47,10 @@ def visitor(data: DataDir, entry: Entry, now: datetime) -> Visitor | None:
     if entry is Entry.LINK:
         empty("A link is needed", "This dashboard shows single patients by links that `ward link` makes.")
         return None
-    if st.user.is_logged_in:
-        name = next((str(st.user[claim]) for claim in _NAMES if st.user.get(claim)), "")
+    if provider is not None and st.user.is_logged_in:
         st.sidebar.button("Sign out", on_click=st.logout)
-        return Visitor("user", name)
+        found = caller_of(st.user.to_dict(), provider)
+        return Visitor(found.kind, found.name, found.scopes, found.units)
     empty("Please sign in", "Patients are shown to who is known here.")
     st.button("Sign in", on_click=st.login, type="primary")
     return None
@@ -61,9 +60,10 @@ def _by_link(data: DataDir, token: str, now: datetime) -> Visitor | None:
     # Tells links apart without opening anything.
     name = sha256(token.encode()).hexdigest()[:12]
     try:
-        return Visitor("link", name, patient_of(data, token, now))
+        patient_id = patient_of(data, token, now)
+        return Visitor(Kind.LINK, name, frozenset({Scope.READ}), patient_id=patient_id)
     except LinkError as error:
-        _keep(data, Visitor("link", name), "open a link", None, "refused", now, str(error))
+        _keep(data, Visitor(Kind.LINK, name, frozenset()), "open a link", None, "refused", now, str(error))
         empty("This link opens nothing", f"{str(error).capitalize()}.")
         return None
 

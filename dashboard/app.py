@@ -1,6 +1,7 @@
 """The dashboard: a Streamlit script with its arguments behind it.
 
-``app.py DATA_DIR GATEWAY_URL ENTRY KEY_FILE BROKERS TOPICS``: ENTRY as dashboard.access has it, KEY_FILE may be empty.
+``app.py DATA_DIR GATEWAY_URL ENTRY KEY_FILE BROKERS TOPICS PROVIDER``: ENTRY as dashboard.access has it; KEY_FILE
+may be empty; PROVIDER is JSON, a lakehouse.claims.Provider or null.
 """
 
 import json
@@ -11,7 +12,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from dashboard.desk import Brokers
+from lakehouse.caller import Scope
+from lakehouse.claims import Provider
 from lakehouse.datadir import DataDir
 
 if TYPE_CHECKING:
@@ -36,6 +41,7 @@ def render(
     brokers: Brokers | None = None,
     entry: str = "open",
     key_file: Path | None = None,
+    provider: Provider | None = None,
 ) -> None:
     """Render the page that the address names; by the key in ``key_file`` the gateway is asked.
 
@@ -47,10 +53,11 @@ def render(
     from dashboard import access, live
     from dashboard.clock import zone
     from dashboard.views import alerts, burden, patient, quality, research, trends, ward
+    from dashboard.views.states import empty
 
     st.set_page_config(page_title="Wardhouse", page_icon=":material/monitor_heart:", layout="wide")
     st.html(_STYLE)
-    who = access.visitor(data, access.Entry(entry), clock())
+    who = access.visitor(data, access.Entry(entry), provider, clock())
     if who is None:
         return
     here = zone(st.context.timezone)
@@ -58,9 +65,9 @@ def render(
     if who.patient_id is not None:
         st.navigation([st.Page(of_patient, title="Patient", default=True)], position="hidden").run()
         return
-    pages = [
+    reads = [
         st.Page(
-            partial(ward.page, data, live.Gateway(gateway, key_file), arms(rules()), clock, here),
+            partial(ward.page, data, live.Gateway(gateway, key_file), arms(rules()), clock, here, who),
             title="Ward",
             icon=":material/bed:",
             url_path="ward",
@@ -79,13 +86,13 @@ def render(
             url_path="alerts",
         ),
         st.Page(
-            partial(trends.page, data, rules(), clock, here),
+            partial(trends.page, data, rules(), clock, here, who),
             title="Trends",
             icon=":material/calendar_view_week:",
             url_path="trends",
         ),
         st.Page(
-            partial(burden.page, data, rules(), clock, here),
+            partial(burden.page, data, rules(), clock, here, who),
             title="Alarm burden",
             icon=":material/monitoring:",
             url_path="burden",
@@ -96,6 +103,8 @@ def render(
             icon=":material/fact_check:",
             url_path="quality",
         ),
+    ]
+    researches = [
         st.Page(
             partial(research.page, data, clock, here),
             title="Research",
@@ -103,10 +112,15 @@ def render(
             url_path="research",
         ),
     ]
+    pages = [*(reads if who.may(Scope.READ) else ()), *(researches if who.may(Scope.RESEARCH) else ())]
+    if not pages:
+        empty("No page is open to you", "You are signed in, without a role that opens one: ask who runs this.")
+        return
     st.navigation(pages, position="top").run()
 
 
 if __name__ == "__main__":
-    _, root, address, entry, key, servers, topics = sys.argv
-    brokers = Brokers(servers, json.loads(topics))
-    render(DataDir(Path(root)), address, lambda: datetime.now(UTC), brokers, entry, Path(key) if key else None)
+    _, root, address, entry, key, servers, topics, claims = sys.argv
+    brokers, provider = Brokers(servers, json.loads(topics)), TypeAdapter(Provider | None).validate_json(claims)
+    key_file = Path(key) if key else None
+    render(DataDir(Path(root)), address, lambda: datetime.now(UTC), brokers, entry, key_file, provider)

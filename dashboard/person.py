@@ -1,15 +1,18 @@
 """Who acts. Every page that lets somebody act asks here, and nowhere else."""
 
+from dataclasses import replace
+
 import streamlit as st  # noqa: TID253 - only a running Streamlit imports this package
 
-from dashboard.access import LOCAL, Visitor
+from dashboard.access import Visitor
+from lakehouse.caller import Kind
 
 _KEY = "who"
 
 
 def ask(visitor: Visitor) -> Visitor | None:
     """The visitor by name: as signed in, else as given in a field for as long as the session lasts; None before."""
-    if visitor.kind != LOCAL.kind:
+    if visitor.kind != Kind.LOCAL:
         return visitor
     given = st.text_input(
         "Your name",
@@ -19,4 +22,4 @@ def ask(visitor: Visitor) -> Visitor | None:
         persist_state="session",
         width=320,
     ).strip()
-    return Visitor(LOCAL.kind, given) if given else None
+    return replace(visitor, name=given) if given else None

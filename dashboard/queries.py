@@ -12,6 +12,7 @@ from dashboard.records import Record, record
 from lakehouse import reader, stored_scores
 from lakehouse.datadir import DataDir
 from lakehouse.files import Bounds
+from lakehouse.places import under_way
 from lakehouse.scores import Score
 
 if TYPE_CHECKING:
@@ -127,6 +128,13 @@ def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":
     found["band"] = [band_of(limits, code, value, unit).band for code, value, unit in measured]
     found["fault"] = None
     return found[["patient_id", "unit", "bed", "code", "value", "band", "fault", "observed_at"]]
+
+
+def places(data: DataDir, now: datetime) -> dict[str, str]:
+    """The care unit of each patient: where a monitor last said, else that of the stay under way."""
+    near = now - _PLACES_WITHIN
+    seen = reader.query(data, _PLACES, {"since": near}, {"observed_at": (near, None)}).to_pylist()
+    return {**under_way(data), **{row["patient_id"]: row["unit"] for row in seen}}
 
 
 def open_alerts(data: DataDir, now: datetime) -> "pd.DataFrame":

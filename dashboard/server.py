@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from dashboard.desk import Brokers
 from dashboard.palette import ACCENT_ON_DARK, LINE
+from lakehouse.claims import Provider
 from lakehouse.datadir import DataDir
 
 HOST = "127.0.0.1"
@@ -35,11 +38,12 @@ class PortTakenError(OSError):
 
 @dataclass(frozen=True)
 class Entrance:
-    """Who may come in, as dashboard.access has it; secrets of signing in; the file of the key for the gateway."""
+    """Who may come in (see dashboard.access), secrets of signing in and what claims mean, the gateway's key's file."""
 
     entry: str = "open"
     secrets: Path | None = None
     key_file: Path | None = None
+    provider: Provider | None = None
 
 
 def run(
@@ -56,7 +60,9 @@ def run(
     threading.Thread(target=_tell, args=(port, on_ready), name="dashboard-ready", daemon=True).start()
     # Of the key its file's name alone: arguments can be seen by everybody on the machine.
     key_file = "" if entrance.key_file is None else str(entrance.key_file)
-    arguments = [str(data.root), gateway, entrance.entry, key_file, brokers.servers, json.dumps(dict(brokers.names))]
+    provider = TypeAdapter(Provider | None).dump_json(entrance.provider).decode()
+    names = json.dumps(dict(brokers.names))
+    arguments = [str(data.root), gateway, entrance.entry, key_file, brokers.servers, names, provider]
     script = Path(__file__).with_name("app.py")
     bootstrap.run(str(script), False, arguments, options)
 

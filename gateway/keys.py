@@ -18,9 +18,8 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from gateway.caller import Caller, Kind
-from gateway.scopes import Scope
 from lakehouse import secret_file
+from lakehouse.caller import Caller, Kind, Scope
 from lakehouse.datadir import DataDir
 
 PREFIX = "ward_"

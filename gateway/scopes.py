@@ -11,16 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, WebSocketRoute
 from starlette.types import Scope as Connection
 
 from gateway.fhir import TYPES
-
-
-class Scope(StrEnum):
-    """What a key or a user may do. ``admin`` may do what the others may, and sees cohort tables as they are."""
-
-    INGEST = "ingest"
-    READ = "read"
-    ALERT = "alert"
-    RESEARCH = "research"
-    ADMIN = "admin"
+from lakehouse.caller import Scope
 
 
 class Free(StrEnum):

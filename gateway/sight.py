@@ -7,26 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from gateway.caller import Caller
 from gateway.live import LatestVitals
-from lakehouse import reader
+from lakehouse.caller import Caller
 from lakehouse.datadir import DataDir
-from lakehouse.reader import TableMissingError
+from lakehouse.places import under_way
 
 _STAYS_S = 10.0  # silver is as old as its flow anyway, and a look takes some ten milliseconds
-
-# HL7 v2 gives unit, room and bed as one text.
-_STAYS = """
-SELECT patient_id, arg_max(split_part(location, ', ', 1), started_at) AS unit
-FROM (
-    SELECT patient_id, status, location, started_at FROM silver.encounter
-    QUALIFY row_number() OVER (
-        PARTITION BY encounter_id ORDER BY recorded_at DESC, topic DESC, "partition" DESC, "offset" DESC, version DESC
-    ) = 1
-)
-WHERE status = 'in-progress' AND location IS NOT NULL
-GROUP BY patient_id
-"""
 
 
 class Places:
@@ -44,7 +30,7 @@ class Places:
 
     def sees(self, caller: Caller, patient_id: str) -> bool:
         """Whether a patient is in one of the caller's units."""
-        return caller.units is None or self.unit_of(patient_id) in caller.units
+        return caller.units is None or caller.sees(self.unit_of(patient_id))
 
     def among(self, caller: Caller) -> frozenset[str] | None:
         """The patients that a caller sees; None: all."""
@@ -57,11 +43,5 @@ class Places:
     def _under_way(self) -> Mapping[str, str]:
         with self._guard:
             if self._stays is None or self._clock() - self._stays[0] > _STAYS_S:
-                self._stays = self._clock(), self._read()
+                self._stays = self._clock(), under_way(self._data)
             return self._stays[1]
-
-    def _read(self) -> Mapping[str, str]:
-        try:
-            return {row["patient_id"]: row["unit"] for row in reader.query(self._data, _STAYS).to_pylist()}
-        except TableMissingError:
-            return {}

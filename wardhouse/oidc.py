@@ -1,10 +1,13 @@
 """What the settings say of an OpenID Connect provider, for the gateway and for the dashboard."""
 
 import json
+from dataclasses import replace
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from lakehouse import secret_file
+from lakehouse.caller import Scope
+from lakehouse.claims import Provider
 from lakehouse.datadir import DataDir
 from wardhouse.errors import Failure
 from wardhouse.settings import Settings
@@ -12,14 +15,9 @@ from wardhouse.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.oidc import Provider
 
-
-def provider(settings: Settings) -> "Provider | None":
+def provider(settings: Settings) -> Provider | None:
     """The provider whose tokens the gateway takes; None: it takes none. Raises Failure."""
-    from gateway.oidc import Provider
-    from gateway.scopes import Scope
-
     if settings.oidc_issuer is None:
         return None
     if settings.oidc_audience is None:
@@ -34,6 +32,17 @@ def provider(settings: Settings) -> "Provider | None":
     except ValueError as error:
         raise Failure(f"WARD_OIDC_ROLES: {error}; scopes are {', '.join(Scope)}") from error
     return Provider(made.issuer, made.audience, made.roles_claim, roles, made.units_claim)
+
+
+def of_pages(settings: Settings) -> Provider | None:
+    """The same for who signs in at the dashboard; None: nobody does.
+
+    What signs in there is a token for the dashboard, which seldom has scopes: without roles of ours it opens all pages.
+    """
+    if settings.oidc_client_id is None:
+        return None
+    made = provider(settings.model_copy(update={"oidc_audience": settings.oidc_client_id}))
+    return replace(made, roles=None) if made is not None and settings.oidc_roles is None else made
 
 
 def streamlit_secrets(settings: Settings, data: DataDir, dashboard: str) -> "Path | None":

@@ -28,6 +28,7 @@ from dashboard.palette import INK_ON_COLOUR, PRIORITIES
 from dashboard.person import ask
 from dashboard.views.states import empty, explained
 from lakehouse import progress
+from lakehouse.caller import Scope
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_ROUTER
 from lakehouse.reader import TableMissingError
@@ -79,6 +80,7 @@ def _content(
     zone: ZoneInfo,
 ) -> None:
     rows, away = _rows(data, desk)
+    rows = [row for row in rows if who.sees(row["location_unit"])]
     chosen = _filtered(rows)
     _summary(rows)
     _freshness(data, away, now)
@@ -92,7 +94,7 @@ def _content(
     if row is not None and looked(data, by or who, row["patient_id"], now, "Alerts"):
         _detail(data, brokers, None if away else desk, row, by, now, zone)
     if desk is not None and not away:
-        _silences(desk)
+        _silences(desk, who, {row["patient_id"] for row in rows})
 
 
 def _rows(data: DataDir, desk: Desk | None) -> tuple[list[Row], str | None]:
@@ -243,6 +245,9 @@ def _told(row: Row) -> None:
 
 
 def _actions(data: DataDir, desk: Desk, row: Row, by: Visitor | None) -> None:
+    if by is not None and not by.may(Scope.ALERT):
+        st.info("You may look at alerts, and not answer them.")
+        return
     name = by.name if by else ""
     if by is None:
         st.info("Give your name above to acknowledge or silence: the alert's record says who did.")
@@ -295,8 +300,15 @@ def _silence(desk: Desk, row: Row, by: str, reason: str, lasting: timedelta, rul
     return f"Silence {made.command_id}: {what} of {row['patient_id']} tells nobody for {span(lasting)}, by {by}."
 
 
-def _silences(desk: Desk) -> None:
-    found = desk.silences_in_force()
+def _silences(desk: Desk, who: Visitor, patients: set[str]) -> None:
+    # One that names neither a patient nor a unit is of everybody.
+    found = [
+        one
+        for one in desk.silences_in_force()
+        if who.units is None
+        or one.patient_id in patients
+        or (one.patient_id is None and (one.location_unit is None or who.sees(one.location_unit)))
+    ]
     with st.expander(f"Silences in force ({len(found)})"):
         for one in sorted(found, key=lambda silence: silence.until):
             st.text(silenced(one))

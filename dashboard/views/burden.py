@@ -14,6 +14,7 @@ from alerting.lab import Summary
 from alerting.pack import Pack
 from alerting.words import lasting
 from dashboard import burden, burden_charts
+from dashboard.access import Visitor
 from dashboard.burden import Burden
 from dashboard.clock import moment
 from dashboard.views.states import empty, explained
@@ -31,7 +32,7 @@ _STEP = timedelta(minutes=1)
 _BEDS_SHOWN = 200
 
 
-def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo, who: Visitor) -> None:
     """Render the page."""
     st.title("Alarm burden")
     with explained():
@@ -42,7 +43,7 @@ def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInf
             "Period", list(PERIODS), default="24 hours", key="period", bind="query-params", required=True
         )
         start = stop - PERIODS[chosen or "24 hours"]
-        _content(data, pack, start, stop, now, zone)
+        _content(data, pack, start, stop, now, zone, who)
 
 
 @st.cache_data(ttl=KEPT_S, show_spinner="Counting alarms and bed-days")
@@ -50,7 +51,9 @@ def _burden(root: str, start: datetime, stop: datetime) -> Burden:
     return burden.burden(DataDir(Path(root)), start, stop)
 
 
-def _content(data: DataDir, pack: Pack, start: datetime, stop: datetime, now: datetime, zone: ZoneInfo) -> None:
+def _content(
+    data: DataDir, pack: Pack, start: datetime, stop: datetime, now: datetime, zone: ZoneInfo, who: Visitor
+) -> None:
     found = _burden(str(data.root), start, stop)
     st.caption(
         f"From {moment(start, zone, now)} to {moment(stop, zone, now)}, days are {zone.key}."
@@ -63,7 +66,7 @@ def _content(data: DataDir, pack: Pack, start: datetime, stop: datetime, now: da
     if found.alarms.empty:
         empty("No alarm in this period", "Beds were watched, and nothing was told of any of them.")
     else:
-        _counts(found, zone)
+        _counts(found, zone, who)
     _what_if(data, pack, start, stop)
 
 
@@ -81,10 +84,11 @@ def _summary(found: Burden) -> None:
     )
 
 
-def _counts(found: Burden, zone: ZoneInfo) -> None:
-    units = sorted(found.alarms["unit"].unique())
+def _counts(found: Burden, zone: ZoneInfo, who: Visitor) -> None:
+    seen = found.alarms[found.alarms["unit"].map(who.sees)]
+    units = sorted(seen["unit"].unique())
     chosen = st.multiselect("Unit", units, key="unit", bind="query-params", placeholder="all units")
-    alarms = burden.of_units(found.alarms, chosen)
+    alarms = burden.of_units(seen, chosen)
     left, right = st.columns(2)
     with left:
         st.altair_chart(burden_charts.by_day(burden.by_day(alarms, zone)), width="stretch")

@@ -41,18 +41,25 @@ def page(
     st.title("Patient")
     with explained():
         now = clock()
-        patient_id = _choose(data, now, who.patient_id)
+        patient_id = _choose(data, now, who)
         if patient_id is not None and access.looked(data, who, patient_id, now):
             _content(data, pack, patient_id, now, zone)
 
 
-def _choose(data: DataDir, now: datetime, only: str | None) -> str | None:
-    if only is not None:
-        st.subheader(only)
+def _choose(data: DataDir, now: datetime, who: access.Visitor) -> str | None:
+    if who.patient_id is not None:
+        st.subheader(who.patient_id)
         st.segmented_control("Span", list(SPANS), default="6 hours", key="span")
-        return only
+        return who.patient_id
     known = queries.patients(data, now)["patient_id"].to_list()
     asked = st.query_params.get("id")
+    if who.units is not None:
+        seen = {patient_id for patient_id, unit in queries.places(data, now).items() if who.sees(unit)}
+        known = [patient_id for patient_id in known if patient_id in seen]
+        if asked and asked not in seen:
+            # The same of a patient of another unit and of nobody: it must not tell who is in the hospital.
+            empty("No such patient is in your care units", f"Yours: {', '.join(sorted(who.units)) or 'none'}.")
+            return None
     if asked and asked not in known:
         known.insert(0, asked)
     if not known:

@@ -11,6 +11,7 @@ import streamlit as st  # noqa: TID253 - as above
 from alerting.pack import Pack
 from dashboard import trend_charts as charts
 from dashboard import trend_report, trends
+from dashboard.access import Visitor
 from dashboard.palette import PRIORITIES
 from dashboard.period import Period, last_week, week
 from dashboard.trend_charts import pick
@@ -24,12 +25,12 @@ KEPT_S = 600
 _WEEKS = 26
 
 
-def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+def page(data: DataDir, pack: Pack, clock: Callable[[], datetime], zone: ZoneInfo, who: Visitor) -> None:
     """Render the page."""
     st.title("Trends")
     with explained():
         now = clock()
-        chosen = _choose(data, now, zone)
+        chosen = _choose(data, now, zone, who)
         if chosen is not None:
             _content(data, pack, *chosen, now)
 
@@ -46,7 +47,7 @@ def _weeks(data: DataDir, zone: ZoneInfo) -> list[Period]:
     return weeks
 
 
-def _choose(data: DataDir, now: datetime, zone: ZoneInfo) -> tuple[str, Period, Period] | None:
+def _choose(data: DataDir, now: datetime, zone: ZoneInfo, who: Visitor) -> tuple[str, Period, Period] | None:
     weeks = _weeks(data, zone)
     if not weeks:
         empty(
@@ -63,7 +64,7 @@ def _choose(data: DataDir, now: datetime, zone: ZoneInfo) -> tuple[str, Period, 
     against = right.selectbox(
         "Against", list(dict.fromkeys(others)), format_func=lambda text: week(text, zone).words, key="against"
     )
-    known = _units(str(data.root), name, zone)
+    known = [unit for unit in _units(str(data.root), name, zone) if who.sees(unit)]
     if not known:
         empty(
             "No care unit is known", "No message, alert or stay names one: docs/reports.md says where units come from."

@@ -11,6 +11,7 @@ import streamlit as st  # noqa: TID253 - as above
 
 from alerting.bands import Arms
 from dashboard import live, queries, tiles, ward
+from dashboard.access import Visitor
 from dashboard.clock import ago, moment, span
 from dashboard.news2 import News2
 from dashboard.palette import INK_ON_COLOUR, PRIORITIES
@@ -25,19 +26,21 @@ _EVERY_UNIT = "All units"
 _NO_UNIT = "No unit known"
 
 
-def page(data: DataDir, gateway: live.Gateway, limits: Arms, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
+def page(
+    data: DataDir, gateway: live.Gateway, limits: Arms, clock: Callable[[], datetime], zone: ZoneInfo, who: Visitor
+) -> None:
     """Render the page; its content renews itself."""
     st.title("Ward")
 
     @st.fragment(run_every=REFRESH_S)
     def content() -> None:
         with explained():
-            _content(data, gateway, limits, clock(), zone)
+            _content(data, gateway, limits, clock(), zone, who)
 
     content()
 
 
-def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, zone: ZoneInfo) -> None:
+def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, zone: ZoneInfo, who: Visitor) -> None:
     try:
         latest = live.latest(gateway)
         notice = None
@@ -50,12 +53,15 @@ def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, 
     try:
         alerts = queries.open_alerts(data, now)
     except TableMissingError:
-        alerts = pd.DataFrame(columns=["patient_id", "priority", "title", "state"])
+        alerts = pd.DataFrame(columns=["patient_id", "priority", "title", "state", "unit"])
         notice = "No alert has been stored yet: priorities are missing here until the first one is."
+    latest, alerts = (frame[[who.sees(unit) for unit in frame["unit"]]] for frame in (latest, alerts))
     everyone = ward.ward_tiles(latest, alerts, _scores(data, now))
     if not everyone:
         empty(
-            "No patient is being monitored",
+            "No patient is being monitored"
+            if who.units is None
+            else "No patient of your care units is being monitored",
             f"Nothing was received within the last {span(queries.ON_THE_WARD)}."
             " If devices are sending, look at `ward status`.",
         )

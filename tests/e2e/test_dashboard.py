@@ -233,7 +233,9 @@ def test_who_must_sign_in_sees_nothing_before_and_is_on_record_by_name_after(
             "WARD_OIDC_AUDIENCE": "wardhouse",
             "WARD_OIDC_CLIENT_ID": "wardhouse",
             "WARD_OIDC_CLIENT_SECRET_FILE": str(secret),
+            "WARD_OIDC_UNITS_CLAIM": "units",
         }
+        issuer.person["units"] = ["ICU"]
         with serving(data, **settings) as address:
             browser.open(f"{address}/patient?id=ward%2Fill")
             browser.wait_for("Please sign in")
@@ -245,5 +247,8 @@ def test_who_must_sign_in_sees_nothing_before_and_is_on_record_by_name_after(
             (look,) = noted(data)
             browser.click("Sign out")
             browser.wait_for("Please sign in")
+            issuer.person["units"] = ["CARD"]
+            browser.click("Sign in")
+            browser.wait_for("No patient of your care units is being monitored")
     assert (look["actor_kind"], look["actor"], look["patient_id"]) == ("user", "ada", "ward/ill")
     assert secret.read_text() not in browser.text()

@@ -24,8 +24,8 @@ from websockets.sync.client import connect
 from alerting.router import Topics
 from gateway import keys
 from gateway.app import create_app
-from gateway.scopes import Scope
 from gateway.server import address, listen, server
+from lakehouse.caller import Scope
 from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, EARLY_WARNING_SCORE, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append

@@ -36,7 +36,7 @@ def dashboard(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component, read_state
     from wardhouse.errors import failures
-    from wardhouse.oidc import streamlit_secrets
+    from wardhouse.oidc import of_pages, streamlit_secrets
 
     settings, where = Settings(), data_dir(data)
     with failures(server.PortTakenError):
@@ -53,6 +53,6 @@ def dashboard(
 
             secrets = streamlit_secrets(settings, where, address)
             entry = "link" if links_only else "login" if secrets else "open"
-            entrance = server.Entrance(entry, secrets, gateway_key)
+            entrance = server.Entrance(entry, secrets, gateway_key, of_pages(settings))
             with sending(where, brokers.servers, settings.topic(AUDIT)):
                 server.run(where, live, brokers, chosen, ready, entrance)

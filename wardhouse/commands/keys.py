@@ -1,29 +1,19 @@
 """``ward keys``: who may use the gateway, and for what."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from lakehouse.caller import Scope
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, data_dir
 
 app = typer.Typer(help="API keys of the gateway: create, list, revoke.", no_args_is_help=True)
 
 
-class ScopeName(StrEnum):
-    """The scopes of gateway.scopes; a test holds the two equal."""
-
-    INGEST = "ingest"
-    READ = "read"
-    ALERT = "alert"
-    RESEARCH = "research"
-    ADMIN = "admin"
-
-
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is: a system or a person; the audit has it.")],
-    scope: Annotated[list[ScopeName], typer.Option(help="What it may do; may be repeated.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
     unit: Annotated[
         list[str] | None, typer.Option(help="Only patients of this care unit; may be repeated. Left out: all.")
     ] = None,
@@ -36,16 +26,14 @@ def create(
     from datetime import UTC, datetime
 
     from gateway import keys
-    from gateway.scopes import Scope
     from wardhouse.durations import ahead
     from wardhouse.errors import failures
 
     now = datetime.now(UTC)
-    scopes = frozenset(Scope(one.value) for one in scope)
     with failures(keys.KeyRefusedError, keys.KeysUnreadableError):
         ends = None if expires is None else ahead(expires, now)
         path = keys.file_of(data_dir(data))
-        made, token = keys.create(path, name, scopes, now, frozenset(unit) if unit else None, ends)
+        made, token = keys.create(path, name, frozenset(scope), now, frozenset(unit) if unit else None, ends)
     typer.echo(token)
     typer.echo(f"key {made.key_id} of {name}: it is shown this once, and kept as a hash", err=True)
 

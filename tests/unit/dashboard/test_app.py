@@ -46,11 +46,12 @@ def _trends(root: str, now: "datetime") -> None:
     from pathlib import Path
 
     from alerting import pack
+    from dashboard.access import LOCAL
     from dashboard.clock import zone
     from dashboard.views import trends
     from lakehouse.datadir import DataDir
 
-    trends.page(DataDir(Path(root)), pack.load(), lambda: now, zone("Europe/London"))
+    trends.page(DataDir(Path(root)), pack.load(), lambda: now, zone("Europe/London"), LOCAL)
 
 
 def trends_page(data: DataDir, now: datetime) -> "AppTest":

@@ -44,7 +44,7 @@ def _page(name: str, root: str, now: "datetime", servers: str | None) -> None:
         "quality": (data,),
         "research": (data,),
     }
-    visitor = (LOCAL,) if name == "alerts" else ()
+    visitor = (LOCAL,) if name in ("alerts", "burden") else ()
     import_module(f"dashboard.views.{name}").page(*given[name], lambda: now, here, *visitor)
 
 

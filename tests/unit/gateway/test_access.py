@@ -14,19 +14,18 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway import keys, scopes
 from gateway.app import create_app
-from gateway.caller import LOCAL, Caller, Kind
 from gateway.guard import Access
 from gateway.keys import Keys
 from gateway.rate import Bucket, Limiter, Rate, take
-from gateway.scopes import RULES, Free, Rule, Scope, UndeclaredRouteError
+from gateway.scopes import RULES, Free, Rule, UndeclaredRouteError
 from lakehouse.audit import Outcome
+from lakehouse.caller import LOCAL, Caller, Kind, Scope
 from lakehouse.datadir import DataDir
 from lakehouse.deidentify import Key, pseudonym
 from lakehouse.tables import ALERT, ALERT_EVENT, AUDIT_OUTCOMES, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append
 from tests.fixtures.marts import write_mart
 from tests.fixtures.trends import alert, minutes, stay
-from wardhouse.commands.keys import ScopeName
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NO_BROKER = "127.0.0.1:1"
@@ -367,6 +366,5 @@ def test_what_cannot_be_recorded_is_not_shown(
     assert "cannot be recorded" in answer.json()["detail"]
 
 
-def test_commands_and_tables_name_scopes_and_outcomes_as_they_are() -> None:
-    assert [one.value for one in ScopeName] == [one.value for one in Scope]
+def test_tables_name_outcomes_as_they_are() -> None:
     assert get_args(Outcome) == AUDIT_OUTCOMES

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from gateway import keys
-from gateway.caller import Caller, Kind
 from gateway.guard import Visit, _Watch
 from gateway.keys import Keys
-from gateway.scopes import Rule, Scope
+from gateway.scopes import Rule
 from lakehouse.audit import Event
+from lakehouse.caller import Caller, Kind, Scope
 from lakehouse.datadir import DataDir
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

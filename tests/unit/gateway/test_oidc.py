@@ -12,11 +12,10 @@ from fastapi.testclient import TestClient
 
 from gateway import keys
 from gateway.app import create_app
-from gateway.caller import Kind
 from gateway.guard import Access
 from gateway.keys import Keys
 from gateway.oidc import Provider, Tokens, caller_of
-from gateway.scopes import Scope
+from lakehouse.caller import Kind, Scope
 from lakehouse.datadir import DataDir
 from tests.fixtures.issuer import Issuer, issuing
 
@@ -101,3 +100,4 @@ def test_claims_become_name_scopes_and_units_as_the_settings_say() -> None:
     assert (found.kind, found.name, found.scopes, found.units) == (Kind.USER, "ada", roles["nurse"], frozenset())
     assert found.expires_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert caller_of(claims, replace(provider, units_claim=None)).units is None
+    assert caller_of(claims, replace(provider, roles=None)).scopes == frozenset(Scope)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.scopes import Scope
+from lakehouse.caller import Scope
 from lakehouse.datadir import DataDir
 from lakehouse.tables import AUDIT_EVENT
 from tests.fixtures.delta import append

@@ -1,10 +1,18 @@
-"""Who calls: what a key, a token or the machine's own user may do and see."""
+"""Who asks for patients' data: what a key, a token or the machine's own user may do and see."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from gateway.scopes import Free, Scope
+
+class Scope(StrEnum):
+    """What a key or a user may do. ``admin`` may do what the others may, and sees cohort tables as they are."""
+
+    INGEST = "ingest"
+    READ = "read"
+    ALERT = "alert"
+    RESEARCH = "research"
+    ADMIN = "admin"
 
 
 class Kind(StrEnum):
@@ -13,6 +21,7 @@ class Kind(StrEnum):
     LOCAL = "local"
     KEY = "key"
     USER = "user"
+    LINK = "link"
     NOBODY = "nobody"
 
 
@@ -27,9 +36,13 @@ class Caller:
     key_id: str | None = None
     expires_at: datetime | None = None
 
-    def may(self, needs: Scope | Free) -> bool:
-        """Whether a route that needs this is theirs."""
-        return isinstance(needs, Free) or needs in self.scopes or Scope.ADMIN in self.scopes
+    def may(self, scope: Scope) -> bool:
+        """Whether what needs this scope is theirs to do."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def sees(self, unit: str | None) -> bool:
+        """Whether they see the patients of a care unit; who is in none is seen only by who sees all."""
+        return self.units is None or unit in self.units
 
     @property
     def sees_pseudonyms(self) -> bool:
