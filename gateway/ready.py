@@ -5,6 +5,7 @@ from typing import Any
 from gateway.services import Services
 from lakehouse import reader
 from lakehouse.datadir import DataDir
+from lakehouse.delta_log import LogError
 from lakehouse.reader import TableMissingError
 from lakehouse.tables import ALERT, ALERT_EVENT, EARLY_WARNING_SCORE, ENCOUNTER, VITAL_SIGN_MINUTE
 
@@ -25,7 +26,7 @@ def tables(data: DataDir) -> dict[str, list[str]]:
             reader.open_table(data, table)
         except TableMissingError:
             missing.append(table.full_name)
-        except (DeltaError, OSError, ValueError):
+        except (LogError, DeltaError, OSError, ValueError):
             unreadable.append(table.full_name)
     return {"missing": missing, "unreadable": unreadable}
 

@@ -20,7 +20,7 @@ SHOWN_S = 120.0
 """The page has a patient two seconds after the first message; the rest is for a machine that is busy."""
 
 _LANDED = "SELECT DISTINCT patient_id, value FROM silver.observation WHERE source <> 'simulator' ORDER BY patient_id"
-_PATIENTS = "SELECT patient_id, gender FROM silver.patient"
+_PATIENTS = "SELECT patient_id, gender FROM silver.patient WHERE patient_id NOT LIKE 'sim/%'"
 
 
 def bundle(at: datetime) -> dict[str, Any]:
