@@ -85,7 +85,7 @@ def _summary(found: Burden) -> None:
 
 
 def _counts(found: Burden, zone: ZoneInfo, who: Visitor) -> None:
-    seen = found.alarms[found.alarms["unit"].map(who.sees)]
+    seen = found.alarms[found.alarms["unit"].map(who.sees).astype(bool)]
     units = sorted(seen["unit"].unique())
     chosen = st.multiselect("Unit", units, key="unit", bind="query-params", placeholder="all units")
     alarms = burden.of_units(seen, chosen)

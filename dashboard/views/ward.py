@@ -55,7 +55,7 @@ def _content(data: DataDir, gateway: live.Gateway, limits: Arms, now: datetime, 
     except TableMissingError:
         alerts = pd.DataFrame(columns=["patient_id", "priority", "title", "state", "unit"])
         notice = "No alert has been stored yet: priorities are missing here until the first one is."
-    latest, alerts = (frame[[who.sees(unit) for unit in frame["unit"]]] for frame in (latest, alerts))
+    latest, alerts = (frame[frame["unit"].map(who.sees).astype(bool)] for frame in (latest, alerts))
     everyone = ward.ward_tiles(latest, alerts, _scores(data, now))
     if not everyone:
         empty(
