@@ -1,6 +1,7 @@
 """From each way in to the tables and to the page Ward, through the whole stack as ``make up`` starts it."""
 
 import os
+import signal
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import httpx
 from lakehouse import reader
 from lakehouse.datadir import DataDir
 from tests.fixtures.browser import Browser
-from tests.fixtures.stack import Up, ready, wait_until
+from tests.fixtures.stack import LONGEST_S, Up, ready, wait_until
 from tests.fixtures.vitals import heart_rate, message
 from tests.integration.test_ways_in import FHIR, ask, free_port, msa
 from wardhouse.component import read_state
@@ -84,3 +85,6 @@ def test_a_bundle_an_hl7_message_and_a_post_reach_silver_and_the_ward(
         {"patient_id": "mrn/P-1", "value": 117.0},
     ]
     assert reader.query(data, _PATIENTS).to_pylist() == [{"patient_id": "fhir/B-1", "gender": "female"}]
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == 0, said
