@@ -83,18 +83,21 @@ def write_ward(data: DataDir, now: datetime) -> None:
 def serving(data: DataDir, **environment: str) -> Iterator[str]:
     """The address of a running dashboard over the data dir."""
     arguments = ["dashboard", "--data-dir", str(data.root), "--port", "0", "--gateway", "http://127.0.0.1:1"]
+    state = data.run / "dashboard.json"
     with subprocess.Popen(
         [WARD, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
     ) as process:
-        state = data.run / "dashboard.json"
-        deadline = time.monotonic() + 60
-        while not (state.exists() and json.loads(state.read_text())["state"] == "ready"):
-            assert process.poll() is None, "the dashboard ended"
-            assert time.monotonic() < deadline, "the dashboard did not become ready"
-            time.sleep(0.1)
-        yield json.loads(state.read_text())["address"]
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        # Whatever fails: who leaves this block waits for the process.
+        try:
+            deadline = time.monotonic() + 60
+            while not (state.exists() and json.loads(state.read_text())["state"] == "ready"):
+                assert process.poll() is None, "the dashboard ended"
+                assert time.monotonic() < deadline, "the dashboard did not become ready"
+                time.sleep(0.1)
+            yield json.loads(state.read_text())["address"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
     assert process.returncode == 0
     assert not state.exists()
 
