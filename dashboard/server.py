@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from lakehouse.claims import Provider
 from lakehouse.datadir import DataDir
 
 HOST = "127.0.0.1"
+_FINISH_S = 5
+"""How long answers under way may take at the end."""
 
 _OPTIONS = {
     "server_address": HOST,
@@ -50,9 +53,12 @@ def run(
     data: DataDir, gateway: str, brokers: Brokers, port: int, on_ready: Callable[[], None], entrance: Entrance
 ) -> None:
     """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
+    import uvicorn
     from streamlit.web import bootstrap
 
     _check_free(port)
+    # Streamlit has no setting for it: uvicorn would wait for as long as a browser holds its connection.
+    uvicorn.Config = partial(uvicorn.Config, timeout_graceful_shutdown=_FINISH_S)  # type: ignore[misc,assignment]
     options: dict[str, Any] = {**_OPTIONS, "server_port": port}
     if entrance.secrets is not None:
         options["secrets_files"] = [str(entrance.secrets)]

@@ -97,7 +97,11 @@ def serving(data: DataDir, **environment: str) -> Iterator[str]:
             yield json.loads(state.read_text())["address"]
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            try:
+                process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert process.returncode == 0
     assert not state.exists()
 
