@@ -16,7 +16,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.partitioner import DefaultPartitioner
 from kafka.partitioner.default import murmur2
 
-from lakehouse.topics import MAX_RECORD_BYTES, SAFELY
+from lakehouse.topics import MAX_RECORD_BYTES
 
 BUFFER_BYTES = 96 * 1024 * 1024
 """Unacknowledged bytes after which ``send`` waits: a broker away for a minute at 1,000 messages/s of 1 kB."""
@@ -94,7 +94,7 @@ def _positive_hash(key: bytes) -> int:
 
 
 class Producer:
-    """Sends bytes to topics with acks=all, in order per key.
+    """Sends bytes to topics with acks=all and idempotence, in order per key.
 
     ``on_delivery`` is called in the sending thread, from ``send``, ``settle``, ``flush`` and ``close``, once for each
     record in the order of sending; without it deliveries are only counted. A broker that goes away is waited for: up to
@@ -126,7 +126,9 @@ class Producer:
             self._kafka = KafkaProducer(
                 bootstrap_servers=bootstrap_servers.split(","),
                 client_id=client_id,
-                **SAFELY,
+                acks="all",
+                # What a source sends is counted record by record. A flush of it ends, whatever the client does.
+                enable_idempotence=True,
                 linger_ms=linger_ms,
                 batch_size=_BATCH_BYTES,
                 max_request_size=MAX_RECORD_BYTES,
