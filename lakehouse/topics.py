@@ -10,7 +10,7 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 bronze and becomes a named dead letter instead of an error that only its sender sees."""
 
 SAFELY: Mapping[str, Any] = {"acks": "all", "enable_idempotence": False, "max_in_flight_requests_per_connection": 1}
-"""How producers that must not stand still send: acknowledged by every replica in sync, in order, twice where an answer is lost.
+"""How producers that must not stand still send: to every replica in sync, in order, twice where an answer is lost.
 
 Whatever reads our topics takes a repeat for what it is. Idempotence would spare it that, but when a broker was killed a
 producer of kafka-python 3.0.12 may wait for a new identity for good: what it was given is neither sent nor failed.
