@@ -98,7 +98,7 @@ def serving(data: DataDir, **environment: str) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.communicate(timeout=20)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
