@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from dashboard import paper, queries
+from dashboard import paper
 from dashboard.palette import LINE, PRIORITIES
 from dashboard.paper import INNER, MARGIN, MUTED, Box, Page, Picture, Text
+from lakehouse.stored_minutes import resolution
 from lakehouse.vocabulary import signal_by_code
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def csv(sheet: Sheet) -> bytes:
     def told(instant: datetime | None) -> str:
         return "" if pd.isna(instant) or instant is None else instant.astimezone(sheet.zone).isoformat()
 
-    kind = queries.resolution(sheet.stop - sheet.start)
+    kind = resolution(sheet.stop - sheet.start)
     rows = [
         {**row, "kind": kind, "at": told(row["minute"]), "signal": signal_by_code()[row["code"]].display}
         for row in sheet.minutes.to_dict("records")

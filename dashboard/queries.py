@@ -14,6 +14,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.files import Bounds
 from lakehouse.places import under_way
 from lakehouse.scores import Score
+from lakehouse.stored_minutes import OF_AN_HOUR, resolution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,24 +62,19 @@ ORDER BY patient_id
 
 _NEWEST_MINUTE = "SELECT max(minute) AS newest FROM gold.vital_sign_minute WHERE patient_id = $patient_id"
 
-BY_HOUR_FROM = timedelta(days=2)
-"""A trend over a longer span has a point an hour: a chart shows no more points than 2,880, as the gateway has it."""
-
 _TREND = """
 SELECT code, unit, minute, count, min, mean, max
 FROM gold.vital_sign_minute
 WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop
 ORDER BY code, minute
 """
-# Means weigh by their counts; fsum does not depend on the order of rows.
-_TREND_BY_HOUR = """
-SELECT code, unit, date_trunc('hour', minute) AS minute, sum(count)::BIGINT AS count, min(min) AS min,
-    fsum(mean * count) / sum(count) AS mean, max(max) AS max
+_TREND_BY_HOUR = f"""
+SELECT code, unit, date_trunc('hour', minute) AS minute, {OF_AN_HOUR}
 FROM gold.vital_sign_minute
 WHERE patient_id = $patient_id AND minute >= $start AND minute < $stop
 GROUP BY code, unit, date_trunc('hour', minute)
 ORDER BY code, minute
-"""
+"""  # noqa: S608 - our own text
 
 _ALERTS_OF_PATIENT = """
 SELECT alert_id, code, title, priority, arg_min(observed_at, sequence) AS started_at,
@@ -107,11 +103,6 @@ ORDER BY resource_type, recorded_at DESC, resource_id
 def _frame(data: DataDir, sql: str, params: Mapping[str, Any], bounds: Bounds) -> "pd.DataFrame":
     frame: pd.DataFrame = reader.query(data, sql, params, bounds).to_pandas()
     return frame
-
-
-def resolution(span: timedelta) -> str:
-    """What a point of a trend over such a span is of: a minute or an hour."""
-    return "hour" if span > BY_HOUR_FROM else "minute"
 
 
 def latest(data: DataDir, now: datetime, limits: Arms) -> "pd.DataFrame":

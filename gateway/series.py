@@ -5,22 +5,16 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
 
-from lakehouse import reader
+from lakehouse import reader, stored_minutes
 from lakehouse.datadir import DataDir
-
-Resolution = Literal["minute", "hour"]
+from lakehouse.stored_minutes import OF_AN_HOUR, Resolution
 
 LONGEST = {"minute": timedelta(days=31), "hour": timedelta(days=366)}
 """The longest span of one answer: 45,000 minutes a signal, or 9,000 hours."""
 
-BY_HOUR_FROM = timedelta(days=2)
-"""Beyond this span ``auto`` answers by hour: a chart shows no more points than 2,880."""
-
 _STATISTICS = {
     "minute": "count, min, mean, max, first, last",
-    # Means weigh by their counts. fsum keeps what a plain sum of doubles loses, whatever the order of rows.
-    "hour": "sum(count)::BIGINT AS count, min(min) AS min, fsum(mean * count) / sum(count) AS mean, max(max) AS max,"
-    " arg_min(first, minute) AS first, arg_max(last, minute) AS last",
+    "hour": f"{OF_AN_HOUR}, arg_min(first, minute) AS first, arg_max(last, minute) AS last",
 }
 _SERIES = """
 SELECT code, unit, strftime({place}, '%Y-%m-%dT%H:%M:%SZ') AS {resolution}, {statistics}
@@ -33,9 +27,7 @@ ORDER BY code, {resolution}
 
 def chosen(resolution: Resolution | Literal["auto"], length: timedelta) -> Resolution:
     """The resolution of an answer over so long a span."""
-    if resolution == "auto":
-        return "hour" if length > BY_HOUR_FROM else "minute"
-    return resolution
+    return stored_minutes.resolution(length) if resolution == "auto" else resolution
 
 
 def series(

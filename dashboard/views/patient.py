@@ -21,6 +21,7 @@ from lakehouse import stored_scores
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
 from lakehouse.scores import Score
+from lakehouse.stored_minutes import resolution
 from lakehouse.vocabulary import signals
 
 SPANS = {
@@ -89,7 +90,7 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
     st.caption(
         f"From {moment(start, zone, now)} to {moment(stop, zone, now)};"
         f" last value {ago(newest, now)}; times are {zone.key}."
-        f" Line: mean of each {queries.resolution(stop - start)}; band: smallest to largest"
+        f" Line: mean of each {resolution(stop - start)}; band: smallest to largest"
         " value; dashed: limits; thick: alerts from their start to their end; a gap is a time without values."
     )
     scores = _scores(data, patient_id, start, stop)
