@@ -3,7 +3,8 @@
 XQRS learns from the first beats it is given and adapts from there, so where it starts matters. It is therefore given
 windows that are counted from the beginning of a run, not from that of a chunk: ten seconds, with what came before for
 it to learn from, and a little of what came after so that a beat at the border is whole. So any way to cut a run into
-chunks gives the same beats. What comes with a gap is a new run.
+chunks gives the same beats. What comes with a gap is a new run; a few milliseconds are none, and instants follow the
+newest chunk.
 
 The state between two chunks is a frozen value: whoever reads a stream keeps one for each patient, device and lead.
 """
@@ -23,6 +24,9 @@ WINDOW_SECONDS = 10.0
 BEFORE_SECONDS = 10.0
 AFTER_SECONDS = 1.0
 """A beat is told at most WINDOW_SECONDS and AFTER_SECONDS later than it was."""
+
+JITTER_SECONDS = 0.04
+"""By how much a chunk may begin too late or too early and still follow: clocks of monitor and converter differ."""
 
 REFRACTORY_SECONDS = 0.2
 BORDER_SECONDS = 0.15
@@ -95,6 +99,8 @@ def search(state: Search | None, chunk: WaveformChunk) -> tuple[Search, list[Str
     if chunk.rate < LEAST_RATE:
         raise RateError(f"{chunk.rate:g} Hz: beats are found from {LEAST_RATE:g} Hz on")
     late = shift(state.at(state.total), chunk) if state else 0
+    if abs(late) <= JITTER_SECONDS * chunk.rate and state:
+        state, late = replace(state, started_at=state.started_at + timedelta(seconds=late / chunk.rate)), 0
     if late < 0:
         raise ChunkOrderError(f"the chunk of {chunk.started_at.isoformat()} begins {-late} samples too early")
     if state is None or late or chunk.rate != state.rate:

@@ -92,8 +92,9 @@ def _hold(message: Any) -> None:
 
 def _samples(message: Mapping[str, Any]) -> Any:
     if "samples" in message:
-        return [_MARKS.get(sample, sample) for sample in message["samples"]]
-    return unpacked(b64decode(message["packed"]["data"], validate=True), message["packed"]["count"])
+        # To JSON Schema 5.0 is an integer.
+        return [_MARKS[sample] if isinstance(sample, str) else int(sample) for sample in message["samples"]]
+    return unpacked(b64decode(message["packed"]["data"], validate=True), int(message["packed"]["count"]))
 
 
 def _end(message: Mapping[str, Any], name: str) -> float | None:

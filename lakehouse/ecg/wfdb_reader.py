@@ -86,9 +86,6 @@ def _leads(path: Path, known: Mapping[str, str]) -> Iterator[Lead]:
     import wfdb
 
     header = wfdb.rdheader(str(path))
-    for file in (getattr(header, "file_name", None) or []) + (getattr(header, "seg_name", None) or []):
-        if Path(file).name != file:
-            raise WfdbRecordError(f"{path}: its header names a file of another folder, {file}")
     chosen = [number for number, name in enumerate(header.sig_name or []) if (name or "").lower() in known]
     if not chosen:
         named = ", ".join(map(str, header.sig_name or []))
