@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def detection(record: Path) -> None:
 
     notes = wfdb.rdann(str(record), "atr")
     labels = {int(at): label for at, label in zip(notes.sample, notes.symbol, strict=True) if label in BEATS}
-    for signal, parts in groupby(chunks(record, "mit-bih/record", "holter", START), lambda chunk: chunk.signal):
+    for signal, parts in groupby(chunks(record, "mit-bih/record", "holter", START), attrgetter("signal")):
         lead = list(parts)
         began = time.perf_counter()
         told = list(judged(beats(lead)))

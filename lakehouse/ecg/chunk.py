@@ -30,7 +30,8 @@ MOST_SAMPLES = 100_000
 MILLIVOLTS = {"mV": 1.0, "uV": 0.001, "V": 1000.0}
 """UCUM units of a lead, and what one is in mV."""
 
-_LEVEL = 3
+_LEVEL = 1
+"""Higher ones look for repeats, of which a noisy line has none: they take more time and more bytes."""
 
 
 class ChunkError(ValueError):
