@@ -59,6 +59,13 @@ def test_models(filled: DataDir) -> None:
     assert (told["mrn/1"]["heart_rate_last_24h"], told["mrn/1"]["age"]) == (70.0, 70.0)
 
 
+def test_ecg(data: DataDir) -> None:
+    minute = run("docs/ecg.md", data)["minute"]
+
+    assert (minute.good_beats, minute.premature) == (75, 0)
+    assert minute.mean_rr == pytest.approx(800, rel=0.02)
+
+
 def test_researchers(filled: DataDir) -> None:
     write_mart(filled, "icu_stay", {"stay_id": "a/1", "died_in_hospital": True}, {"stay_id": "a/2"})
 
