@@ -13,6 +13,7 @@ import orjson
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from typer.main import get_command
 
 from alerting.terminal import line
 from gateway import keys, outbox, scopes
@@ -25,9 +26,12 @@ from gateway.scopes import RULES, Scope
 from gateway.spool import Spool
 from gateway.upstream import UpstreamError, parts, target
 from lakehouse.datadir import DataDir
+from tests.fixtures.mqtt import write_certificate
 from tests.fixtures.packs import prompt_pack
+from tests.fixtures.pages import curl, page, shell
 from tests.fixtures.upstream import NOON, Answer, Clock, Gateway, accepted, problem, serving
 from tests.fixtures.vitals import heart_rate, message
+from wardhouse.cli import app
 
 KEY = "ward_upstream"
 
@@ -49,10 +53,10 @@ class Edge:
         self.key_file.write_text(f"{KEY}\n")
 
     @contextmanager
-    def running(self, limit: int = 1_000_000, **more: Any) -> Iterator[TestClient]:
-        app = create_app(
+    def running(self, limit: int = 1_000_000, ca: Path | None = None, **more: Any) -> Iterator[TestClient]:
+        application = create_app(
             self.data,
-            target(self.upstream.url, self.key_file, None),
+            target(self.upstream.url, self.key_file, ca),
             spool=Spool(self.folder / "spool", limit),
             pack=prompt_pack(),
             clock=self.clock,
@@ -62,7 +66,7 @@ class Edge:
             sleep=self.clock.sleep,
             **more,
         )
-        with TestClient(app, base_url="http://127.0.0.1") as client:
+        with TestClient(application, base_url="http://127.0.0.1") as client:
             yield client
 
     def post(self, client: TestClient, *names: str, value: float = 72.0, patient: str = "mrn/1", **more: Any) -> int:
@@ -175,7 +179,7 @@ def test_upstream_is_left_alone_for_as_long_as_it_asks_and_else_for_longer_each_
     edge.upstream.answer = answer
     with edge.running() as client:
         edge.post(client, "a")
-        edge.until(lambda: len(asked_at) == 5, seconds=0.2)
+        edge.until(lambda: len(asked_at) == 5, seconds=0.25)
 
     waited = [later - earlier for earlier, later in pairwise(asked_at)]
     assert all(seconds >= least for seconds, least in zip(waited, [30, 1, 2, 4], strict=True)), waited
@@ -372,12 +376,46 @@ def test_a_key_opens_what_its_scope_and_its_units_allow_and_who_looked_is_in_the
 
 def test_every_route_of_the_edge_declares_what_it_needs(edge: Edge) -> None:
     with edge.running() as client:
-        app = client.app
-        assert isinstance(app, FastAPI)
-        names = {name for route in app.routes for name in scopes.names(route)}
+        application = client.app
+        assert isinstance(application, FastAPI)
+        names = {name for route in application.routes for name in scopes.names(route)}
 
     assert names <= set(RULES)
     assert "GET /api/local/alerts" in names
+
+
+def test_upstream_is_believed_by_its_certificate_alone(
+    data: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_PAUSE_S", 0.002)
+    certificate, key, other = (tmp_path / name for name in ("certificate.pem", "key.pem", "other.pem"))
+    write_certificate(other, key)
+    write_certificate(certificate, key)
+    with serving(key) as upstream:
+        edge = Edge(data, tmp_path, upstream)
+        with edge.running(ca=other) as client:
+            edge.post(client, "a")
+            edge.until(lambda: link(client)["state"] == "down")
+            fault = link(client)["fault"]
+        shown = list(upstream.keys)
+        with edge.running(ca=certificate) as client:
+            edge.until(lambda: upstream.got == ["a"], seconds=1)
+
+    assert "CERTIFICATE_VERIFY_FAILED" in fault
+    assert shown == []
+
+
+@pytest.mark.parametrize("example", [one for one in shell(page("edge.md")) if "curl" in one])
+def test_the_examples_of_the_page_are_answered(edge: Edge, example: str) -> None:
+    with edge.running() as client:
+        assert curl(client, example).status_code in (200, 202)
+
+
+def test_the_commands_of_the_page_have_the_options_that_they_use() -> None:
+    (command,) = (one for one in shell(page("edge.md")) if one.startswith("ward edge"))
+    known = {option for parameter in get_command(app).commands["edge"].params for option in parameter.opts}
+
+    assert {word for word in command.split() if word.startswith("--")} <= known
 
 
 @pytest.mark.parametrize(
