@@ -57,8 +57,8 @@ _REASONS = {
 }
 
 
-def printer() -> Callable[[Event], None]:
-    """What prints a transition to standard output."""
+def printer(mark: str = "") -> Callable[[Event], None]:
+    """What prints a transition to standard output, behind a mark."""
     from rich.console import Console
     from rich.text import Text
 
@@ -67,6 +67,6 @@ def printer() -> Callable[[Event], None]:
     def show(event: Event) -> None:
         style = _STYLE.get(event["priority"], "") if event["state"] in _CALLS else "dim"
         # Text, not markup: what a device sends must not style the terminal.
-        console.print(Text(line(event), style=style))
+        console.print(Text(mark + line(event), style=style))
 
     return show

@@ -16,7 +16,7 @@ from gateway.keys import PREFIX, Keys, KeysUnreadableError
 from gateway.problem import RETRY_AFTER_S, Problem
 from gateway.rate import Limiter, Rate
 from gateway.scopes import AUDITED, Free, Rule, rule_of
-from gateway.services import services
+from gateway.services import common
 from gateway.sight import Places
 from gateway.trail import Trail, UnrecordedError
 from lakehouse.audit import Event, Outcome
@@ -101,7 +101,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        running = services(HTTPConnection(scope))
+        running = common(HTTPConnection(scope))
         rule, path = rule_of(scope, scope["app"].routes)
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         asked = [*([path["patient_id"]] if "patient_id" in path else []), *query.get("patient", [])]
@@ -144,7 +144,7 @@ class Guard:
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, here: Visit, refusal: Problem, trail: Trail
     ) -> None:
-        services(HTTPConnection(scope)).metrics.refused.labels(str(refusal.status)).inc()
+        common(HTTPConnection(scope)).metrics.refused.labels(str(refusal.status)).inc()
         # Who calls too often would fill the audit by it: the counter has those.
         if refusal.status != 429:
             # Nothing was shown: where it cannot be kept, the log has it.

@@ -15,7 +15,7 @@ from lakehouse import progress
 from lakehouse.datadir import DataDir
 
 # Up to the second in which an answer is no longer useful; an acknowledged post takes some ten milliseconds.
-_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,15 @@ class Counts:
     acknowledged: Histogram
 
 
-class Metrics:
+class Counted:
+    """What every application counts: messages by outcome, requests that the guard refused by status; the registry."""
+
+    registry: CollectorRegistry
+    messages: Counter
+    refused: Counter
+
+
+class Metrics(Counted):
     """The counters of one gateway and the registry in which it all is found."""
 
     def __init__(self, data: DataDir, cache: LatestVitals, spool: Spool | None = None) -> None:
@@ -41,7 +49,7 @@ class Metrics:
         self.acknowledged = Histogram(
             "ward_gateway_acknowledge_seconds",
             "From the request's last byte to the broker's acknowledgement",
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.audit = Counts(
@@ -54,7 +62,7 @@ class Metrics:
             Histogram(
                 "ward_gateway_audit_seconds",
                 "What an answer waits until its audit record is safe",
-                buckets=_SECONDS,
+                buckets=SECONDS,
                 registry=self.registry,
             ),
         )

@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
-from gateway.ingest import BrokerUnavailableError, Receipt, Record, Sender
+from gateway.ingest import BrokerUnavailableError, Receipt, Record
 from gateway.metrics import Counts, Metrics
 from gateway.spool import Spool, SpoolFullError
 
@@ -15,6 +16,20 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 _LONG_PAUSE_S = 5.0
 _PAUSE_S = 0.5  # between attempts to empty the spool; each of them waits for the broker as long as a request would
+
+
+class Sends(Protocol):
+    """Sends records on, and answers when they are safe there."""
+
+    async def send(self, records: Sequence[Record]) -> list[Receipt]:
+        """Raises BrokerUnavailableError where that of any is not known."""
+
+
+class Takes(Protocol):
+    """Where records are handed over."""
+
+    async def take(self, records: Sequence[Record]) -> list[Receipt]:
+        """Have all records safe. Raises BrokerUnavailableError."""
 
 
 class Outbox:
@@ -26,7 +41,7 @@ class Outbox:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Sends,
         spool: Spool | None,
         metrics: Metrics | Counts,
         *,
@@ -85,7 +100,8 @@ class Outbox:
         try:
             await asyncio.to_thread(spool.append, records)
         except SpoolFullError as error:
-            raise BrokerUnavailableError(f"the broker is away, and {error}") from error
+            # A spool that stands before everything may be full while the broker is there.
+            raise BrokerUnavailableError(f"{'' if self._disk_first else 'the broker is away, and '}{error}") from error
         self._metrics.messages.labels("spooled").inc(len(records))
         self._filled.set()
         return [Receipt(record.message_id, None, None) for record in records]

@@ -71,6 +71,7 @@ RULES: Mapping[str, Rule] = {
     "GET /api/analytics": Rule(Scope.READ, "read analytics"),
     "GET /api/alerts": Rule(Scope.READ, "list alerts"),
     "GET /api/alerts/{alert_id}": Rule(Scope.READ, "read an alert"),
+    "GET /api/local/alerts": Rule(Scope.READ, "list local alerts"),
     "GET /api/silences": Rule(Scope.READ, "list silences"),
     "GET /api/live": Rule(Scope.READ, "listen to live events"),
     "WS /api/live/ws": Rule(Scope.READ, "listen to live events"),

@@ -66,6 +66,11 @@ class Spool:
         self.bytes = sum(_whole(file, is_last=file == self._files[-1]) for file in self._files)
 
     @property
+    def limit(self) -> int:
+        """The most that it takes, in bytes."""
+        return self._limit
+
+    @property
     def empty(self) -> bool:
         """Whether the broker has everything."""
         return not self._files

@@ -3,7 +3,7 @@
 import logging
 
 from gateway.ingest import BrokerUnavailableError, Record
-from gateway.outbox import Outbox
+from gateway.outbox import Takes
 from lakehouse.audit import Event, encode
 from lakehouse.topics import AUDIT
 
@@ -20,7 +20,7 @@ class UnrecordedError(RuntimeError):
 class Trail:
     """Keeps records by an outbox of their own, so that what devices send never waits behind them."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Takes) -> None:
         self._outbox = outbox
 
     async def keep(self, event: Event) -> None:

@@ -17,6 +17,7 @@ from wardhouse.commands import (
     dashboard,
     dbt,
     docs,
+    edge,
     gateway,
     keys,
     lab,
@@ -67,6 +68,7 @@ app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
 app.command("router", rich_help_panel=_COMPONENTS)(router.router)
 app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
+app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
 app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)

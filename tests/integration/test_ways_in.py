@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -24,13 +23,13 @@ from gateway.server import listen
 from gateway.site import Site
 from lakehouse.datadir import DataDir
 from lakehouse.topics import CLINICAL_RESOURCE, TOPICS, VITALS
+from tests.fixtures.pages import curl, page, shell
 from tests.fixtures.stack import WARD
 from tests.fixtures.vitals import message
 from wardhouse.broker import Broker
 from wardhouse.topics import ensure
 
 Topics = dict[str, str]
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "integration.md"
 FHIR = {"content-type": "application/fhir+json"}
 
 
@@ -395,31 +394,18 @@ def post_all(gateway: Process, start: int, stop: int) -> list[int]:
     return [number for number, answer in answers.items() if answer.status_code == 202]
 
 
-SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
-EXAMPLES = SHELL.findall(PAGE.read_text(encoding="utf-8").split("\n## Ways out\n")[0])
-
-
-def call(client: httpx.Client, example: str) -> httpx.Response:
-    """What curl would be answered."""
-    arguments = shlex.split(example.replace("\\\n", " "))
-    path = next(one for one in arguments if one.startswith("http")).removeprefix("http://127.0.0.1:8000")
-    headers = dict(arguments[at + 1].split(": ") for at, one in enumerate(arguments) if one == "-H")
-    given = next((at for at, one in enumerate(arguments) if one in ("-d", "--data-binary")), None)
-    body = None if given is None else arguments[given + 1]
-    method = arguments[arguments.index("-X") + 1] if "-X" in arguments else "GET" if body is None else "POST"
-    answer: httpx.Response = client.request(method, path, content=body, headers=headers)
-    return answer
+EXAMPLES = shell(page("integration.md").split("\n## Ways out\n")[0])
 
 
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if "curl" in one], ids=lambda one: one.split()[1][-30:])
 def test_the_examples_of_the_documentation_for_http_are_taken(gateway: Gateway, example: str) -> None:
-    answer = call(gateway.client, example)
+    answer = curl(gateway.client, example)
 
     assert answer.status_code in (200, 201, 202), answer.text
 
 
 def test_the_examples_of_the_documentation_for_hl7_are_acknowledged(gateway: Gateway) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    examples = re.findall(r"^```python\n(.*?)^```", page("integration.md"), re.DOTALL | re.MULTILINE)
     (example,) = (one for one in examples if "2575" in one)
 
     done = subprocess.run(

@@ -30,10 +30,10 @@ from lakehouse.datadir import DataDir
 from lakehouse.tables import ALERT, EARLY_WARNING_SCORE, VITAL_SIGN_MINUTE
 from tests.fixtures.delta import append
 from tests.fixtures.marts import write_mart
+from tests.fixtures.pages import curl, page, shell
 from tests.fixtures.trends import alert, minutes, news2
 from tests.integration.test_alert_commands import breach, routing
 from tests.integration.test_router import HR, evaluation, read, send, wait_for
-from tests.integration.test_ways_in import PAGE, SHELL, call
 
 MOST_WAITING = 3_000
 
@@ -436,7 +436,7 @@ def test_a_gateway_that_stops_tells_its_listeners_and_does_not_wait_for_them(
     assert took < 8
 
 
-EXAMPLES = [one for one in SHELL.findall(PAGE.read_text(encoding="utf-8").split("\n## Ways out\n")[1]) if "curl" in one]
+EXAMPLES = [one for one in shell(page("integration.md").split("\n## Ways out\n")[1]) if "curl" in one]
 
 
 def test_the_examples_of_the_documentation_answer(
@@ -457,7 +457,7 @@ def test_the_examples_of_the_documentation_answer(
             if example is not live:
                 for name, value in found.items():
                     example = example.replace(name, value)
-                answers.append(call(client, example))
+                answers.append(curl(client, example))
                 found |= {"SILENCE_ID": (answers[-1].json().get("silence") or {}).get("silence_id", "SILENCE_ID")}
     path, _, query = shlex.split(live)[-1].removeprefix("http://127.0.0.1:8000").partition("?")
     listener = Listener(gateway.url, **dict(parse_qsl(query)))
@@ -473,7 +473,7 @@ def test_the_examples_of_the_documentation_answer(
 
 def test_the_example_of_the_documentation_reads_a_cohort_as_arrow(data: DataDir, gateway: Gateway) -> None:
     write_mart(data, "icu_stay", {"stay_id": "a/1"}, {"stay_id": "a/2"})
-    examples = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    examples = re.findall(r"^```python\n(.*?)^```", page("integration.md"), re.DOTALL | re.MULTILINE)
     (example,) = (one for one in examples if "format=arrow" in one)
     left: dict[str, Any] = {}
 

@@ -1,7 +1,7 @@
 import re
 
 from lakehouse.message import schema
-from lakehouse.tables import OBSERVATION, OBSERVATION_QUARANTINE, STATUSES, TABLES
+from lakehouse.tables import AUDIT_EVENT, OBSERVATION, OBSERVATION_QUARANTINE, STATUSES, TABLES
 
 TYPES = {"DATE", "STRING", "INT", "BIGINT", "DOUBLE", "BOOLEAN", "BINARY", "TIMESTAMP", "ARRAY<STRING>", "ARRAY<INT>"}
 NESTED = {
@@ -54,3 +54,7 @@ def test_quarantine_has_the_columns_of_silver_and_the_reasons():
 
 def test_statuses_are_those_of_the_message_contract():
     assert tuple(schema()["properties"]["status"]["enum"]) == STATUSES
+
+
+def test_audit_records_are_kept_without_end():
+    assert AUDIT_EVENT.retention is None
