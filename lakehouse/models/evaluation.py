@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lakehouse.models.features import Rows
 from lakehouse.models.landmarks import Landmarks
-from lakehouse.models.risk import Recipe, Rows, fit, split
+from lakehouse.models.risk import Recipe, fit, split
 from lakehouse.scores import SCORES, Score
 
 MODEL = "model"

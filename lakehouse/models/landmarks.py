@@ -1,29 +1,25 @@
 """Rows to train and evaluate on: the landmarks of mart.deterioration_label, each with its features as known there."""
 
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse import reader
+from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
-from lakehouse.models.features import DAY, NAMES, Version, features, vector
-from lakehouse.scores import STALE_AFTER
+from lakehouse.models.features import NAMES, Asked, as_known
 from lakehouse.tables import OBSERVATION, PATIENT
-from lakehouse.vocabulary import signal_by_name
+
+if TYPE_CHECKING:
+    import duckdb
 
 TABLES = ("mart.deterioration_label", "mart.icu_stay", OBSERVATION.full_name, PATIENT.full_name)
 GROUPS = ("age_group", "gender", "care_unit")
 """By what an evaluation is told apart."""
-
-_LONG = frozenset(signal_by_name()[name].code for name, after in STALE_AFTER.items() if after > DAY)
 
 _LABELS = """
 SELECT label.patient_id, label.stay_id, label.landmark_at, label.hours_to_death, label.death_within_24_hours,
@@ -71,45 +67,22 @@ class Landmarks:
         return column
 
 
-class History:
-    """The versions of one patient's observations, from which those that can count at an instant are taken."""
-
-    def __init__(self, versions: Iterable[Version]) -> None:
-        ordered = sorted(versions, key=lambda one: one.observed_at)
-        self._recent = [one for one in ordered if one.code not in _LONG]
-        self._instants = [one.observed_at for one in self._recent]
-        self._long = [one for one in ordered if one.code in _LONG]
-
-    def before(self, at: datetime) -> list[Version]:
-        """What :func:`features` needs at an instant, and perhaps more."""
-        # A value as old as its limit still counts.
-        first, end = bisect_left(self._instants, at - DAY), bisect_right(self._instants, at)
-        return self._recent[first:end] + self._long
-
-
 def read(data: DataDir) -> Landmarks:
     """The landmarks whose outcome is known. Raises TableMissingError and NoLandmarksError."""
     tables = [reader.table_named(name) for name in TABLES]
     versions = {table: reader.open_table(data, table).version() for table in tables}
     with reader.connect(data, tables, versions, data.spill) as database:
         labels = database.sql(_LABELS).fetchall()
-        births = dict(database.sql(_BIRTHS).fetchall())
-    if not labels:
-        raise NoLandmarksError(f"mart.deterioration_label in {data.root} has no landmark whose outcome is known")
-    at: defaultdict[str, list[datetime]] = defaultdict(list)
-    for row in labels:
-        at[row[0]].append(row[2])
-    of = dict(histories(data, at, versions[OBSERVATION]))
-    rows = [
-        vector(features(of[patient].before(instant) if patient in of else (), births.get(patient), instant))
-        for patient, instants in at.items()
-        for instant in instants
-    ]
+        births = births_of(database)
+        if not labels:
+            raise NoLandmarksError(f"mart.deterioration_label in {data.root} has no landmark whose outcome is known")
+        spark_functions.teach(database)
+        x = as_known(database, [Asked(row[0], row[2], births.get(row[0])) for row in labels])
     texts = [np.array([row[place] for row in labels], dtype=np.str_) for place in (0, 1, 5, 6, 7)]
     return Landmarks(
         patients=texts[0],
         stays=texts[1],
-        x=np.array(rows, dtype=np.float64),
+        x=x,
         died=np.array([row[4] for row in labels], dtype=np.bool_),
         hours_to_death=np.array([np.nan if row[3] is None else row[3] for row in labels], dtype=np.float64),
         groups=dict(zip(GROUPS, texts[2:], strict=True)),
@@ -117,18 +90,6 @@ def read(data: DataDir) -> Landmarks:
     )
 
 
-def histories(data: DataDir, patients: Iterable[str], version: int | None = None) -> Iterator[tuple[str, History]]:
-    """The history of each of these patients who has observations, in order of patient, read as a stream."""
-    import pyarrow as pa
-
-    wanted = pa.table({"patient_id": pa.array(list(patients), pa.string())})
-    columns = ", ".join(f'"{name}"' for name in Version._fields)
-    with reader.connect(data, [OBSERVATION], {} if version is None else {OBSERVATION: version}, data.spill) as database:
-        database.register("wanted", wanted)
-        database.execute(
-            f"SELECT patient_id, {columns} FROM silver.observation SEMI JOIN wanted USING (patient_id)"  # noqa: S608
-            " ORDER BY patient_id, observed_at"
-        )
-        rows = iter(database.fetchone, None)
-        for patient, of_patient in groupby(rows, key=lambda row: str(row[0])):
-            yield patient, History(Version._make(row[1:]) for row in of_patient)
+def births_of(database: "duckdb.DuckDBPyConnection") -> dict[str, int | None]:
+    """The year of birth of each patient of silver.patient, as it was recorded last."""
+    return dict(database.sql(_BIRTHS).fetchall())

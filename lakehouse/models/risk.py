@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse.models.features import NAMES, Version, features, vector
-
-Rows = NDArray[np.float64]
+from lakehouse.models.features import NAMES, Rows
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,6 @@ class RiskModel:
         whole = _log_odds(risks)
         added = np.stack([whole - _log_odds(self.risks(_without(x, place))) for place in range(len(NAMES))], axis=1)
         return [_explained(*row, top) for row in zip(x, risks, added, strict=True)]
-
-    def of_patient(self, versions: Iterable[Version], birth_year: int | None, at: datetime) -> Risk:
-        """The risk of one patient at an instant, from versions of observations in any order (see ``features``)."""
-        return self.explained(np.array([vector(features(versions, birth_year, at))]))[0]
 
 
 def _without(x: Rows, place: int) -> Rows:

@@ -56,7 +56,7 @@ def test_snapshots(filled: DataDir) -> None:
 def test_models(filled: DataDir) -> None:
     told = run("docs/models.md", filled)["told"]
 
-    assert (told["mrn/1"]["heart_rate_last_24h"], told["mrn/1"]["age"]) == (70.0, 70.0)
+    assert [(row["heart_rate_last_24h"], row["age"]) for row in told] == [(70.0, 70.0)]
 
 
 def test_ecg(data: DataDir) -> None:

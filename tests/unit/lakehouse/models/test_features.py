@@ -1,54 +1,76 @@
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from math import nan
 from typing import Any
 
+import duckdb
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
-from lakehouse.models.features import LOOK_BACK, NAMES, Version, features, vector
-from lakehouse.tables import EARLY_WARNING_SCORE, OBSERVATION
+from lakehouse.models.features import DAY, NAMES, Asked, as_known, as_stored
+from lakehouse.tables import EARLY_WARNING_SCORE, OBSERVATION, SCORE_INPUT, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signal_by_name
-from tests.fixtures.delta import append
+from tests.fixtures.delta import append, arrow
 from tests.fixtures.observations import NOON, known, observation
 
 _CODES = [
     signal_by_name()[name].code for name in ("heart_rate", "spo2", "systolic_bp", "gcs_eye", "wbc", "oxygen_flow")
 ]
-_T = known(0)
+_T = NOON
+Row = dict[str, Any]
 
 
-def version(name: str, hours_ago: float, value: float | None, signal: str = "heart_rate", **changes: Any) -> Version:
-    row = observation(name, -3600 * hours_ago, value, code=signal_by_name()[signal].code, **changes)
-    return Version(**{field: row.get(field) for field in Version._fields})
+@pytest.fixture(scope="module")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with reader.connection() as opened:
+        spark_functions.teach(opened)
+        opened.execute("CREATE SCHEMA silver")
+        yield opened
 
 
-def told(*versions: Version, birth_year: int | None = 1956) -> dict[str, float]:
-    """Those features that say something, at noon."""
-    empty = features((), None, _T)
-    found = features(versions, birth_year, _T)
+def value(name: str, hours_ago: float, number: float | None, signal: str = "heart_rate", **changes: Any) -> Row:
+    return observation(name, -3600 * hours_ago, number, code=signal_by_name()[signal].code, **changes)
+
+
+def features(database: duckdb.DuckDBPyConnection, *rows: Row, birth_year: int | None = None) -> dict[str, float]:
+    """The features of one patient at noon, by name."""
+    database.register("observation", arrow(OBSERVATION, *rows))
+    database.execute("CREATE OR REPLACE VIEW silver.observation AS FROM observation")
+    (found,) = as_known(database, [Asked("mrn/1", _T, birth_year)])
+    return dict(zip(NAMES, found.tolist(), strict=True))
+
+
+def told(database: duckdb.DuckDBPyConnection, *rows: Row, birth_year: int | None = None) -> dict[str, float]:
+    """Those that say something."""
+    empty, found = features(database), features(database, *rows, birth_year=birth_year)
     return {name: found[name] for name in NAMES if repr(found[name]) != repr(empty[name])}
 
 
-def test_a_course_is_told_by_statistics_of_a_day_and_the_mean_of_four_hours() -> None:
+def test_a_course_is_told_by_statistics_of_a_days_minutes_and_the_mean_of_four_hours(
+    database: duckdb.DuckDBPyConnection,
+) -> None:
     assert told(
-        version("a", 25, 200.0),
-        version("b", 24, 190.0),
-        version("c", 6, 80.0),
-        version("d", 3, 95.0),
-        version("e", 1, 85.0),
-        birth_year=None,
+        database,
+        value("a", 25, 200.0),
+        value("b", 24, 90.0),
+        value("c", 6, 78.0),
+        value("d", 6 - 30 / 3600, 82.0),
+        value("e", 3, 95.0),
+        value("f", 1, 85.0),
     ) == {
         "heart_rate_last_24h": 85.0,
-        "heart_rate_min_24h": 80.0,
+        "heart_rate_min_24h": 78.0,
         "heart_rate_max_24h": 95.0,
-        "heart_rate_mean_24h": pytest.approx(86.6667, abs=1e-4),
-        "heart_rate_slope_24h": pytest.approx(1.3158, abs=1e-4),
-        "heart_rate_variability_24h": pytest.approx(7.6376, abs=1e-4),
+        "heart_rate_mean_24h": 87.5,
+        "heart_rate_slope_24h": pytest.approx(-0.1051, abs=1e-4),
+        "heart_rate_variability_24h": pytest.approx(6.4550, abs=1e-4),
         "heart_rate_hours_since_24h": 1.0,
-        "heart_rate_count_24h": 3.0,
+        "heart_rate_count_24h": 4.0,
         "heart_rate_mean_4h": 90.0,
         "news2_heart_rate_points": 0.0,
         "news2_total_max": 17.0,
@@ -56,70 +78,87 @@ def test_a_course_is_told_by_statistics_of_a_day_and_the_mean_of_four_hours() ->
     }
 
 
-def test_a_correction_replaces_a_value_once_it_is_known_and_a_withdrawal_takes_it_away() -> None:
-    first = version("a", 1, 70.0)
-    corrected = version("a", 1, 130.0, status="corrected", recorded_at=_T, version=b"w" * 16)
-    later = version("a", 1, 75.0, status="corrected", recorded_at=known(1), version=b"x" * 16)
-    withdrawn = version("a", 1, 130.0, status="entered-in-error", recorded_at=_T, version=b"y" * 16)
+def test_a_correction_replaces_a_value_once_it_is_known_and_a_withdrawal_takes_it_away(
+    database: duckdb.DuckDBPyConnection,
+) -> None:
+    first = value("a", 1, 70.0)
+    corrected = value("a", 1, 130.0, status="corrected", recorded_at=_T, version=b"w" * 16)
+    later = value("a", 1, 75.0, status="corrected", recorded_at=known(1), version=b"x" * 16)
+    withdrawn = value("a", 1, 130.0, status="entered-in-error", recorded_at=_T, version=b"y" * 16)
 
-    assert features([first, later], None, _T)["heart_rate_last_24h"] == 70.0
-    assert features([corrected, first, later], None, _T)["heart_rate_last_24h"] == 130.0
-    assert told(withdrawn, corrected, first, birth_year=None) == {}
-
-
-def test_what_a_clock_that_runs_ahead_says_of_the_future_is_not_known() -> None:
-    assert told(version("a", -0.01, 70.0, recorded_at=_T), birth_year=None) == {}
+    assert features(database, first, later)["heart_rate_last_24h"] == 70.0
+    assert features(database, corrected, first, later)["heart_rate_last_24h"] == 130.0
+    assert told(database, withdrawn, corrected, first) == {}
 
 
-def test_scores_take_inputs_until_they_are_stale_and_oxygen_before_air() -> None:
+def test_what_is_observed_at_the_instant_or_later_is_not_known(database: duckdb.DuckDBPyConnection) -> None:
+    assert told(database, value("a", 0, 70.0), value("b", -0.01, 70.0, recorded_at=_T)) == {}
+
+
+def test_scores_take_inputs_until_they_are_stale_and_oxygen_before_air(database: duckdb.DuckDBPyConnection) -> None:
     found = features(
-        [
-            version("hr", 2, 131.0),
-            version("rr", 2.01, 30.0, "respiratory_rate"),
-            version("air", 1, 21.0, "fio2"),
-            version("flow", 1, 2.0, "oxygen_flow"),
-        ],
-        None,
-        _T,
+        database,
+        value("hr", 2, 131.0),
+        value("rr", 2.02, 30.0, "respiratory_rate"),
+        value("air", 1, 21.0, "fio2"),
+        value("flow", 1, 2.0, "oxygen_flow"),
+        value("old", 7, None, "consciousness", value_code="A", unit=None),
+        value("level", 2, None, "consciousness", value_code="C", unit=None),
+        value("nonsense", 1, None, "consciousness", value_code="X", unit=None),
     )
 
-    points = {name: found[f"news2_{name}_points"] for name in ("heart_rate", "respiratory_rate", "oxygen")}
-    assert repr(points) == repr({"heart_rate": 3.0, "respiratory_rate": nan, "oxygen": 2.0})
-    assert (found["news2_total_min"], found["news2_total_max"]) == (5.0, 20.0)
+    names = ("heart_rate", "respiratory_rate", "oxygen", "consciousness")
+    points = {name: found[f"news2_{name}_points"] for name in names}
+    assert repr(points) == repr({"heart_rate": 3.0, "respiratory_rate": nan, "oxygen": 2.0, "consciousness": 3.0})
+    assert (found["news2_total_min"], found["news2_total_max"]) == (8.0, 20.0)
 
 
-def test_ages_above_89_are_one_group() -> None:
-    assert [told(birth_year=year) for year in (1956, 1930, 1700)] == [{"age": 70.0}, {"age": 90.0}, {"age": 90.0}]
+def test_ages_above_89_are_one_group(database: duckdb.DuckDBPyConnection) -> None:
+    ages = [told(database, birth_year=year) for year in (1956, 1930, 1700)]
+
+    assert ages == [{"age": 70.0}, {"age": 90.0}, {"age": 90.0}]
 
 
-def test_an_instant_without_a_zone_is_an_error() -> None:
+def test_an_instant_without_a_zone_is_an_error(database: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ValueError, match="zone"):
-        features((), None, datetime(2026, 3, 1))  # noqa: DTZ001
+        as_known(database, [Asked("mrn/1", datetime(2026, 3, 1), None)])  # noqa: DTZ001
 
 
-def test_scores_at_the_instant_of_an_input_are_those_that_gold_has_as_known_then(data: DataDir) -> None:
-    rows = [
+def test_scores_after_an_input_are_those_that_gold_has_as_known_then(data: DataDir) -> None:
+    append(
+        data,
+        OBSERVATION,
         observation("hr", 0, 115.0),
         observation("rr", 10, 22.0, code="9279-1", unit="/min"),
         observation("rr", 10, 26.0, code="9279-1", unit="/min", version=b"w" * 16, recorded_at=known(3600)),
         observation("sbp", 30, 95.0, code="8480-6", unit="mm[Hg]"),
-    ]
-    append(data, OBSERVATION, *rows)
+    )
 
-    gold = as_known_at(data, EARLY_WARNING_SCORE, known(30)).project("score, total_min, total_max").fetchall()
+    gold = as_known_at(data, EARLY_WARNING_SCORE, known(31)).project("score, total_min, total_max").fetchall()
 
-    found = features([Version(**{f: row.get(f) for f in Version._fields}) for row in rows], None, known(30))
+    with reader.connect(data, [OBSERVATION]) as opened:
+        spark_functions.teach(opened)
+        (found,) = as_known(opened, [Asked("mrn/1", known(31), None)]).tolist()
+    by_name = dict(zip(NAMES, found, strict=True))
     assert sorted(gold) == [
-        (name, found[f"{name}_total_min"], found[f"{name}_total_max"]) for name in ("news2", "qsofa", "sirs")
+        (name, by_name[f"{name}_total_min"], by_name[f"{name}_total_max"]) for name in ("news2", "qsofa", "sirs")
     ]
 
 
 _INSTANTS = st.integers(-30 * 60, 60).map(lambda minutes: NOON + timedelta(minutes=minutes))
 _VERSIONS = st.builds(
-    lambda name, code, value, status, observed_at, late, offset: Version(
-        name, code, value, None, status, observed_at, observed_at + late, "vitals", 0, offset, bytes([offset])
+    lambda name, code, number, status, observed_at, late, offset: observation(
+        f"{name} {code} {observed_at}",
+        0,
+        number,
+        code=code,
+        status=status,
+        observed_at=observed_at,
+        recorded_at=observed_at + late,
+        offset=offset,
+        version=bytes([offset]) * 16,
     ),
-    st.sampled_from([b"a", b"b", b"c", b"d", b"e"]),
+    st.sampled_from("abc"),
     st.sampled_from(_CODES),
     st.floats(1, 200),
     st.sampled_from(["final", "corrected", "entered-in-error"]),
@@ -129,22 +168,65 @@ _VERSIONS = st.builds(
 )
 
 
+def same(one: dict[str, float], other: dict[str, float]) -> bool:
+    return np.array_equal(list(one.values()), list(other.values()), equal_nan=True)
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.lists(_VERSIONS, max_size=25))
-def test_nothing_that_is_recorded_after_an_instant_changes_a_feature(versions: list[Version]) -> None:
-    known_by_then = [one for one in versions if one.recorded_at <= _T]
+def test_nothing_that_is_recorded_after_an_instant_changes_a_feature(
+    database: duckdb.DuckDBPyConnection, rows: list[Row]
+) -> None:
+    by_then = [one for one in rows if one["recorded_at"] <= _T]
 
-    assert repr(vector(features(versions, 1956, _T))) == repr(vector(features(known_by_then, 1956, _T)))
-
-
-@given(st.lists(_VERSIONS, max_size=12, unique_by=lambda one: (one.observation_id, one.offset)), st.randoms())
-def test_the_order_of_rows_does_not_matter(versions: list[Version], random: Any) -> None:
-    mixed = random.sample(versions, len(versions))
-
-    assert repr(features(mixed, 1956, _T)) == repr(features(versions, 1956, _T))
+    assert same(features(database, *rows), features(database, *by_then))
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(_VERSIONS, max_size=25, unique_by=lambda one: (one["observation_id"], one["offset"])), st.randoms())
+def test_the_order_of_rows_does_not_matter(database: duckdb.DuckDBPyConnection, rows: list[Row], random: Any) -> None:
+    mixed = random.sample(rows, len(rows))
+
+    assert same(features(database, *mixed), features(database, *rows))
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.lists(_VERSIONS, max_size=12), _VERSIONS)
-def test_what_is_older_than_the_look_back_may_be_left_out(versions: list[Version], old: Version) -> None:
-    of_its_own = old._replace(observation_id=b"old", observed_at=_T - LOOK_BACK - timedelta(seconds=1))
+def test_what_is_older_than_a_day_does_not_count(
+    database: duckdb.DuckDBPyConnection, rows: list[Row], old: Row
+) -> None:
+    of_its_own = old | {"observation_id": b"o" * 16, "observed_at": _T - DAY - timedelta(seconds=1)}
 
-    assert repr(features([*versions, of_its_own], 1956, _T)) == repr(features(versions, 1956, _T))
+    assert same(features(database, *rows, of_its_own), features(database, *rows))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(_VERSIONS, max_size=40, unique_by=lambda one: one["observation_id"]))
+def test_what_gold_has_gives_the_same_to_the_bit_where_nothing_came_late(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Row]
+) -> None:
+    data = DataDir(tmp_path_factory.mktemp("stored"))
+    in_time = [one | {"recorded_at": one["observed_at"]} for one in rows]
+    level = value("level", 3, None, "consciousness", value_code="V", unit=None)
+    append(data, OBSERVATION, *in_time, level)
+    minutes = as_known_at(data, VITAL_SIGN_MINUTE, None).to_arrow_table().to_pylist()
+    append(data, VITAL_SIGN_MINUTE, *minutes)
+    at = NOON - timedelta(hours=3)
+    append(
+        data,
+        SCORE_INPUT,
+        {
+            "patient_id": "mrn/1",
+            "input": "consciousness",
+            "minute": at,
+            "observed_at": at,
+            "stale_at": at + timedelta(hours=6),
+            "value_code": "V",
+            "observation_id": level["observation_id"],
+        },
+    )
+    asked = [Asked("mrn/1", _T - timedelta(hours=hours), 1956) for hours in (0, 2, 5)]
+
+    with reader.connect(data, [OBSERVATION, VITAL_SIGN_MINUTE, SCORE_INPUT]) as opened:
+        spark_functions.teach(opened)
+        assert np.array_equal(as_stored(opened, asked), as_known(opened, asked), equal_nan=True)

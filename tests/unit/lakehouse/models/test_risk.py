@@ -1,19 +1,17 @@
 import json
 from dataclasses import asdict, replace
-from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from lakehouse.models.artefact import ModelFileError, digest, dump, load
 from lakehouse.models.evaluation import MODEL, Evaluation, TooFewPatientsError, evaluate, out_of_fold
-from lakehouse.models.features import DIGEST, NAMES, Version
+from lakehouse.models.features import DIGEST, NAMES
 from lakehouse.models.gate import Gate, reasons
 from lakehouse.models.landmarks import Landmarks
 from lakehouse.models.risk import RiskModel, fit, split
 from lakehouse.scores import Score
 from tests.fixtures.landmarks import QUICK, made_up, shuffled
-from tests.fixtures.observations import NOON
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +101,16 @@ def test_the_gate_refuses_what_is_not_calibrated_and_not_better_than_news2(evalu
     assert [reason.split(",")[0] for reason in found] == [f"AUROC {news2.auroc.value:.3f} is not above that of NEWS2"]
 
 
-def test_the_risk_of_a_patient_is_that_of_the_row_and_says_what_it_rests_on(model: RiskModel) -> None:
-    fast = Version(
-        b"a", "8867-4", 140.0, None, "final", NOON, NOON, topic="vitals", partition=0, offset=0, version=b"v"
-    )
+def test_a_risk_says_what_it_rests_on(model: RiskModel) -> None:
+    x = np.full((2, len(NAMES)), np.nan)
+    x[:, NAMES.index("heart_rate_last_24h")] = 140.0, 80.0
 
-    found = model.of_patient([fast], None, NOON + timedelta(minutes=1))
+    fast, slow = model.explained(x)
 
-    x = np.full((1, len(NAMES)), np.nan)
-    x[0, NAMES.index("heart_rate_last_24h")] = 140.0
-    [contribution] = [one for one in found.contributions if one.feature == "heart_rate_last_24h"]
-    assert contribution.value == 140.0
-    assert contribution.log_odds > 0
-    assert model.explained(x)[0].contributions[0].feature == "heart_rate_last_24h"
-    assert found.risk > model.of_patient([fast._replace(value=80.0)], None, NOON + timedelta(minutes=1)).risk
+    assert (fast.contributions[0].feature, fast.contributions[0].value) == ("heart_rate_last_24h", 140.0)
+    assert fast.contributions[0].log_odds > 0
+    assert fast.risk > slow.risk
+    assert [fast.risk, slow.risk] == model.risks(x).tolist()
 
 
 def test_a_stored_model_gives_the_same_risks(rows: Landmarks, model: RiskModel) -> None:
