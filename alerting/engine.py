@@ -17,11 +17,12 @@ from alerting.command import Acknowledge, Command, Silences
 from alerting.detection import Detector, limits
 from alerting.evaluation import Evaluation, EvaluationError, Reading, decode
 from alerting.kinds import Category, EscalationStep, LimitRule, Rule
-from alerting.lifecycle import OF_PATIENT, OPEN, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin
+from alerting.lifecycle import OF_PATIENT, OPEN, SHIFTED, Alerts, Definition, Event, Finding, Level, Moved, Origin, Seen
 from alerting.limits import LimitError, OwnLimits
 from alerting.memory import needs
 from alerting.notification import Notification
 from alerting.pack import Pack
+from alerting.risk import SIGNAL, Risk
 from alerting.state import NOTHING, Message, Outbox, Patient, encode, outbox
 from alerting.telling import Group, tell
 
@@ -124,6 +125,7 @@ class Engine:
 
     def _use(self, pack: Pack) -> None:
         self._pack = pack
+        self._arms = arms(pack)
         self._detector = Detector(pack.rules)
         self._needs = needs(pack.rules)
         self._definitions[pack.label] = {rule.id: define(pack, rule) for rule in pack.rules}
@@ -288,6 +290,49 @@ class Engine:
         patient.location_unit, patient.location_bed = evaluation.location_unit, evaluation.location_bed
         self._touched.add(patient_id)
         return self._take(patient, evaluation)
+
+    def risk(self, risk: Risk, now: int, partitions: Collection[int]) -> bool:
+        """Apply the risk that a model has given of a patient of these partitions; whether it changed anything.
+
+        It is left out where no message came of the patient, and where it is no newer than the last one.
+        """
+        patient = self._patients.get(risk.patient_id)
+        if patient is None or patient.partition not in partitions:
+            return False
+        code, last = SIGNAL.code, patient.memory.last.get(SIGNAL.code)
+        if last is not None and risk.landmark_at <= last.observed_at:
+            return False
+        before = self.counts.events
+        name = f"{risk.given_by}/{risk.landmark_at}"
+        patient.memory.last[code] = Seen(code, risk.percent, risk.landmark_at, name)
+        self._touched.add(risk.patient_id)
+        evaluation = self._of_risk(risk, patient, now, name)
+        opened = _opened(patient.alerts)
+        found = [*limits(evaluation, opened), *self._detector.of_several(patient.memory, opened)]
+        if found:
+            self._found(patient, found, lifecycle.origin(evaluation))
+        return self.counts.events > before
+
+    def _of_risk(self, risk: Risk, patient: Patient, now: int, name: str) -> Evaluation:
+        """A risk held against the rules in force, as a message would be."""
+        own = self._own.get(risk.patient_id)
+        found = band_of(own.arms if own else self._arms, SIGNAL.code, risk.percent, patient.location_unit)
+        own_limit = own is not None and found.rule in own.rules
+        return Evaluation(
+            pack=self._pack.label,
+            message_id=name,
+            patient_id=risk.patient_id,
+            device_id=risk.given_by,
+            source=risk.model,
+            status="final",
+            partition=patient.message.partition,
+            offset=patient.message.offset,
+            observed_at=risk.landmark_at,
+            received_at=now,
+            readings=(Reading(SIGNAL.code, found.band, risk.percent, found.rule, found.limit, own_limit=own_limit),),
+            location_unit=patient.location_unit,
+            location_bed=patient.location_bed,
+        )
 
     def _take(self, patient: Patient, evaluation: Evaluation) -> tuple[Event, ...]:
         before = self.counts.events

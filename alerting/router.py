@@ -7,7 +7,7 @@ point leaves a successor that sends the same bytes again or nothing: readers of 
 sequence. Kafka transactions would do without the repeats, but cost some five round trips for each batch with a
 transition, and every reader would have to ask for read_committed.
 
-Commands, own limits and packs concern every router: each reads their topics whole and follows them.
+Commands, own limits, packs and risks concern every router: each reads their topics whole and follows them.
 """
 
 import queue
@@ -27,6 +27,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 
 from alerting import command as commands
 from alerting import limits, rules_in_force
+from alerting import risk as risks
 from alerting.command import Acknowledge, CommandError
 from alerting.compacted import until_end
 from alerting.engine import Changed, Engine
@@ -35,6 +36,7 @@ from alerting.lifecycle import Event
 from alerting.limits import LimitError
 from alerting.member import Member, Patience, StoppedError, UnreachableError, lag
 from alerting.pack import Pack, PackError
+from alerting.risk import RiskError
 from alerting.state import OtherVersionError, StateError, Stored, decode
 from lakehouse import progress, topics
 
@@ -76,6 +78,7 @@ class Topics:
     rules: str = topics.ALERT_RULES.name
     commands: str = topics.ALERT_COMMAND.name
     limits: str = topics.ALERT_LIMIT.name
+    risk: str = topics.RISK.name
     state: str = topics.ALERT_STATE.name
     alerts: str = topics.ALERTS.name
     notifications: str = topics.ALERT_NOTIFICATION.name
@@ -215,7 +218,7 @@ class _Router:
         self._records_before = 0
 
     def run(self) -> None:
-        followed = (self._topics.rules, self._topics.limits, self._topics.commands)
+        followed = (self._topics.rules, self._topics.limits, self._topics.commands, self._topics.risk)
         with closing(_Follower(self._kafka.whole(*followed), self._stop)) as follower:
             follower.read_whole()
             follower.start()
@@ -253,6 +256,8 @@ class _Router:
                 self._take_limits(record)
             elif record.topic == self._topics.commands:
                 self._take_command(record)
+            elif record.topic == self._topics.risk:
+                self._take_risk(record)
             else:
                 self._take_pack(record)
         self._send_moved()
@@ -262,6 +267,12 @@ class _Router:
             self._engine.limit(*limits.decode(record.key, record.value))
         except LimitError as error:
             self._say(f"a patient's own limits are not in force: {error}")
+
+    def _take_risk(self, record: Any) -> None:
+        try:
+            self._engine.risk(risks.decode(record.value), _now_ms(), self._positions)
+        except RiskError as error:
+            self._say(f"a risk is left out: {record.topic} {record.partition} {record.offset}: {error}")
 
     def _take_command(self, record: Any) -> None:
         try:

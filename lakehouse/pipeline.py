@@ -50,7 +50,7 @@ ALERT_LIMITS = Flow(
 )
 ALERT_ROUTER = Flow(
     name="alert_router",
-    reads=("alert.evaluations", "alert.command", "alert.limit", "alert.rules"),
+    reads=("alert.evaluations", "alert.command", "alert.limit", "alert.rules", "risk"),
     writes=("alerts", "alert.state", "alert.notification"),
     build="alerting.router:run",
     application="router",
@@ -121,6 +121,16 @@ EARLY_WARNING_SCORE = Flow(
     checkpoint=True,
     freshness=timedelta(minutes=15),
 )
+RISK_SCORE = Flow(
+    name="risk_score",
+    reads=("gold.vital_sign_minute", "gold.score_input", "silver.patient"),
+    writes=("gold.risk_score", "risk"),
+    build="streaming.risk_score:run",
+    application="risk",
+    owner="data-science",
+    trigger=timedelta(minutes=1),
+    freshness=timedelta(minutes=5),
+)
 ALERT_EVENT = Flow(
     name="alert_event",
     reads=("alerts",),
@@ -168,6 +178,7 @@ DATA_QUALITY = Flow(
         "gold.vital_sign_minute",
         "gold.score_input",
         "gold.early_warning_score",
+        "gold.risk_score",
         "gold.alert_event",
         "gold.alert",
         "gold.alert_notification",
@@ -232,6 +243,7 @@ FLOWS = (
     BACKFILL,
     OBSERVATION,
     EARLY_WARNING_SCORE,
+    RISK_SCORE,
     ALERT_EVENT,
     ALERT_NOTIFICATION,
     AUDIT_EVENT,

@@ -51,6 +51,7 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         # Of statistics and scores.
         *("count", "min", "mean", "max", "first", "last"),
         *("input", "score", "total", "total_min", "total_max", "risk", "parts"),
+        *("model", "model_version", "role", "contributions"),
         # Of alerts, and of what was told of them.
         *("sequence", "sequences", "state", "reason", "rule_id", "title", "kind", "pack", "priority", "category"),
         *("limit_value", "escalation_step", "escalations", "step", "attempts"),
@@ -81,7 +82,7 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
     Privacy.DROPPED: (
         # By the clock of the stack, which all patients share: a file of history arrives in one minute, and that minute,
         # moved with each patient, would tell by how many days each was moved.
-        *("received_at", "message_received_at", "emitted_at", "decided_at"),
+        *("received_at", "message_received_at", "emitted_at", "decided_at", "scored_at"),
         *("active_at", "acknowledged_at", "ended_at", "changed_at", "silver.patient.recorded_at"),
         # Coordinates, keys of the source, and a hash that is made of them.
         *("topic", "partition", "offset", "message_id", "record_id", "version"),

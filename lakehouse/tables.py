@@ -351,6 +351,32 @@ EARLY_WARNING_SCORE = Table(
 READINGS = "ARRAY<STRUCT<code: STRING, value: DOUBLE, value_code: STRING, observed_at: TIMESTAMP, message_id: STRING>>"
 """The readings that an alert rests on."""
 
+RISK_SCORE = Table(
+    layer="gold",
+    name="risk_score",
+    grain="one patient, instant and version of a model: the risk that it gave; it is never written again",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("landmark_at", "TIMESTAMP", "of what instant it tells: values observed before it count", nullable=False),
+        Column("model", "STRING", "what is predicted, such as death-within-24-hours", nullable=False),
+        Column("model_version", "INT", "in the registry of models", nullable=False),
+        Column("role", "STRING", "in_service, or shadow: tried beside it and shown to nobody", nullable=False),
+        Column("risk", "DOUBLE", "0 to 1", nullable=False),
+        Column(
+            "contributions",
+            "ARRAY<STRUCT<feature: STRING, value: DOUBLE, log_odds: DOUBLE>>",
+            "what the risk rests on, the largest first: what knowing a feature adds to the log odds",
+            nullable=False,
+        ),
+        Column("scored_at", "TIMESTAMP", "when it was worked out, by this stack's clock", nullable=False),
+    ),
+    key=("patient_id", "landmark_at", "model", "model_version"),
+    constraints=(
+        Constraint("no_risk", "$risk >= 0 AND $risk <= 1", "a risk is from 0 to 1"),
+        Constraint("unknown_role", "$role IN ('in_service', 'shadow')", "in service or in its shadow"),
+    ),
+)
+
 ALERT_EVENT = Table(
     layer="gold",
     name="alert_event",
@@ -638,6 +664,7 @@ TABLES = (
     VITAL_SIGN_MINUTE,
     SCORE_INPUT,
     EARLY_WARNING_SCORE,
+    RISK_SCORE,
     ALERT_EVENT,
     ALERT,
     ALERT_NOTIFICATION,

@@ -66,6 +66,7 @@ ALERT_NOTIFICATION = Topic(
     "alert.notification", "decisions to tell somebody of a patient's alerts", 2, timedelta(days=30)
 )
 ALERT_DELIVERY = Topic("alert.delivery", "how each notification ended on each of its channels", 2, timedelta(days=30))
+RISK = Topic("risk", "the newest risk of each patient that the model in service has given", 2, None)
 # One partition: some hundred records a second at most, in the order in which they came.
 AUDIT = Topic("audit", "who read or ordered what of whom, and who was refused", 1, timedelta(days=30))
 
@@ -80,5 +81,6 @@ TOPICS = (
     ALERTS,
     ALERT_NOTIFICATION,
     ALERT_DELIVERY,
+    RISK,
     AUDIT,
 )

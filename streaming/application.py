@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 from alerting.compacted import TopicError
 from lakehouse import delta, delta_log, pause
 from lakehouse.checkpoint import position, require_whole
-from lakehouse.pipeline import Flow
+from lakehouse.pipeline import FLOWS, Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
 from streaming.config import StreamConfig
@@ -140,8 +140,13 @@ def ended(item: Running, config: StreamConfig) -> bool:
 
 
 def create_tables(spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig) -> None:
-    """Create the tables that these flows read or write, where they do not exist yet. Raises LogError."""
-    wanted = {name for flow in flows for name in (*flow.reads, *flow.writes, *flow.adds_to)}
+    """Create the tables that these flows read or write, where they do not exist yet. Raises LogError.
+
+    Those of flows that go on from them without Spark are made here too: only Spark gives a table its constraints.
+    """
+    written = {name for flow in flows for name in flow.writes}
+    after = (flow for flow in FLOWS if flow.application == "risk" and written.intersection(flow.reads))
+    wanted = {name for flow in (*flows, *after) for name in (*flow.reads, *flow.writes, *flow.adds_to)}
     for table in TABLES:
         if table.full_name in wanted:
             delta_log.require_whole(config.data.table(table))

@@ -31,6 +31,7 @@ from wardhouse.commands import (
     quarantine,
     replay,
     report,
+    risk,
     router,
     rules,
     score,
@@ -67,6 +68,7 @@ app.command("broker", rich_help_panel=_COMPONENTS)(broker.broker)
 app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
 app.command("router", rich_help_panel=_COMPONENTS)(router.router)
 app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
+app.command("risk", rich_help_panel=_COMPONENTS)(risk.risk)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
 app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)

@@ -164,6 +164,7 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     "gold.alert_notification",
                     "gold.audit_event",
                     "gold.early_warning_score",
+                    "gold.risk_score",
                     "gold.score_input",
                     "gold.vital_sign_minute",
                     "silver.clinical_resource",

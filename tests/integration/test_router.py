@@ -22,11 +22,13 @@ from alerting.limits import OwnLimits
 from alerting.member import ANSWER_S
 from alerting.notification import decode as decode_notification
 from alerting.pack import Pack, parse
+from alerting.risk import Risk
+from alerting.risk import encode as encode_risk
 from alerting.router import RouterError, Topics, run
 from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.topics import TOPICS
-from tests.fixtures.packs import prompt_pack
+from tests.fixtures.packs import prompt_pack, risk_pack
 from wardhouse.broker import Broker
 from wardhouse.topics import end_offsets, ensure
 
@@ -311,6 +313,32 @@ def test_a_pack_that_is_applied_is_in_force_without_a_restart(broker: str, topic
     with routing(broker, names, tmp_path) as router:
         pass
     assert router.said == ["pack quick@1 is in force"]
+
+
+def test_a_risk_that_a_model_has_given_is_held_against_the_pack(
+    broker: str, topics: MakeTopics, tmp_path: Path
+) -> None:
+    names = Topics.of(topics())
+    now = int(time.time() * 1000)
+    risks = [
+        (b"hospital/1", encode_risk(Risk("hospital/1", now + at, risk, "death", 3)))
+        for at, risk in ((0, 0.35), (1, 0.1))
+    ]
+    with routing(broker, names, tmp_path, pack=risk_pack(steps=False)) as router:
+        send(broker, names.evaluations, evaluation(0, now, "hospital/1", (HR, 130.0)))
+        wait_for(lambda: len(router.shown) == 1)
+        send(broker, names.risk, (b"hospital/1", b"no risk"), risks[0])
+        wait_for(lambda: len(router.shown) == 2)
+    with routing(broker, names, tmp_path, pack=risk_pack(steps=False)) as router:
+        send(broker, names.risk, risks[1])
+        wait_for(lambda: len(router.shown) == 1)
+    found = [orjson.loads(value) for value in events(broker, names.alerts).values()]
+    assert [(event["rule_id"], event["state"], event["value"], event["device_id"]) for event in found] == [
+        ("heart-rate-high", "active", 130.0, "monitor-1"),
+        ("deterioration-risk", "active", 35.0, "death/3"),
+        ("deterioration-risk", "resolved", 10.0, "death/3"),
+    ]
+    assert [text.split(":")[0] for text in router.said] == ["a risk is left out"]
 
 
 QUIET = parse(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lakehouse import delta
+from lakehouse import delta, record
+from lakehouse.datadir import DataDir
 from lakehouse.delta import Write
 from lakehouse.render import failed_constraints, first_fault, schema
 from lakehouse.scores import PARTS
@@ -18,6 +19,7 @@ from lakehouse.tables import (
     AUDIT_EVENT,
     EARLY_WARNING_SCORE,
     OBSERVATION,
+    RISK_SCORE,
     SCORE_INPUT,
     VITAL_SIGN_MINUTE,
 )
@@ -53,6 +55,7 @@ GOOD = {
         "parts": dict.fromkeys(PARTS),
         "inputs": [],
     },
+    RISK_SCORE: {"risk": 0.25, "role": "shadow", "contributions": []},
     ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
     ALERT_NOTIFICATION: {"priority": "high", "step": 0},
     ALERT_DELIVERY: {"status": "digested", "attempts": 0},
@@ -88,6 +91,7 @@ BAD = {
         "unfounded_total": {"total_max": 2},
         "unknown_risk": {"risk": "dire"},
     },
+    RISK_SCORE: {"no_risk": {"risk": 1.5}, "unknown_role": {"role": "chief"}},
     ALERT_EVENT: {
         "negative_sequence": {"sequence": -1},
         "unknown_priority": {"priority": "dire"},
@@ -198,3 +202,21 @@ def test_a_clock_that_was_moved_for_privacy_is_not_compared_with_ours(frame):
         .collect()
     )
     assert [row.failed for row in found] == [[], [], [], ["clock_ahead"]]
+
+
+def test_what_is_added_without_spark_is_held_to_the_constraints_too(spark, tmp_path):
+    data = DataDir(tmp_path)
+    delta.create(spark, RISK_SCORE, data.table(RISK_SCORE))
+    names = [column.name for column in RISK_SCORE.columns]
+    contribution = {"feature": "age", "value": 70.0, "log_odds": 0.5}
+    good = dict(zip(names, row(RISK_SCORE, contributions=[contribution]), strict=True))
+
+    record.add(data, RISK_SCORE, [good])
+
+    (found,) = delta.read(spark, data.table(RISK_SCORE)).collect()
+    instants = dict.fromkeys(("landmark_at", "scored_at"), NOW.replace(tzinfo=None))
+    assert found.asDict(recursive=True) == good | instants
+    for bad in ({"risk": 1.5}, {"role": "chief"}, {"patient_id": None}):
+        with pytest.raises(Exception, match=r"no_risk|unknown_role|patient_id|null"):
+            record.add(data, RISK_SCORE, [good | bad])
+    assert delta.read(spark, data.table(RISK_SCORE)).count() == 1

@@ -1,5 +1,6 @@
 """``ward model``: models of risk, from training through a gate into service and back."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,38 @@ def shadow(
     with failures(*_known()):
         _registry(path).shadow(version)
     typer.echo("no version is in the shadow" if version is None else f"version {version} is in the shadow")
+
+
+@app.command("score")
+def score(
+    since: Annotated[datetime, typer.Option(help="From this instant on (UTC), as 2150-01-31 or 2150-01-31T12:00:00.")],
+    until: Annotated[datetime, typer.Option(help="Up to this instant.")],
+    every: Annotated[str, typer.Option(help="At each full step in which something was recorded.")] = "1h",
+    version: Annotated[int | None, typer.Option(help="A version; left out, the one in service.", min=1)] = None,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Score history as it was known then, into gold.risk_score; what the version has scored already stays."""
+    from lakehouse import record
+    from lakehouse.models import scoring
+    from lakehouse.models.registry import IN_SERVICE
+    from lakehouse.models.serving import Role, Served
+    from lakehouse.reader import TableMissingError
+    from lakehouse.tables import RISK_SCORE
+    from wardhouse.component import component
+    from wardhouse.durations import seconds
+    from wardhouse.errors import failures
+
+    span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), timedelta(seconds=seconds(every))
+    with failures(*_known(), TableMissingError), component(data_dir(path), "model-score"):
+        data, registry = data_dir(path), _registry(path)
+        one = registry.in_service() if version is None else registry.version(version)
+        role = Role.IN_SERVICE if IN_SERVICE in one.aliases else Role.SHADOW
+        written = 0
+        for rows in scoring.history(data, Served(one.version, role, registry.model(one)), *span, datetime.now(UTC)):
+            record.add(data, RISK_SCORE, rows)
+            written += len(rows)
+            _say(f"{written:,} rows, up to {rows[-1]['patient_id']}")
+    typer.echo(f"{written:,} risks by version {one.version}")
 
 
 def _known() -> tuple[type[Exception], ...]:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wardhouse.operations import OPERATIONS, send
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
     from alerting.channels import Destinations
-
-OPERATIONS = "operations"
-"""The channel of those who run the system, for what fails in it."""
 
 ChannelsOption = Annotated[
     Path | None,
@@ -41,9 +39,16 @@ def notify(
         if check:
             _show(destinations)
         elif test is not None:
-            _send(destinations, test, "Test of Wardhouse", "A test. No patient is concerned.", "test")
+            send(
+                destinations,
+                test,
+                "Test of Wardhouse",
+                "A test. No patient is concerned.",
+                about="test",
+                say=typer.echo,
+            )
         elif say is not None:
-            _send(destinations, channel, "Wardhouse", say, "operations")
+            send(destinations, channel, "Wardhouse", say, about="operations", say=typer.echo)
         else:
             _run(settings, data, destinations)
 
@@ -86,22 +91,3 @@ def _show(destinations: "Destinations") -> None:
             f" {destination.per_minute} a minute, then a digest every {destination.digest_s:g} s;"
             f" given up after {destination.give_up_s:g} s"
         )
-
-
-def _send(destinations: "Destinations", channel: str, title: str, body: str, about: str) -> None:
-    """Send a text by every URL of a channel; receivers of JSON find ``about`` as a field. Raises Failure."""
-    from alerting.apprise_sender import Text, sender
-    from wardhouse.errors import Failure
-
-    found = [destination for destination in destinations.values() if destination.channel == channel]
-    if not found:
-        known = ", ".join(dict.fromkeys(destination.channel for destination in destinations.values()))
-        raise Failure(f"no channel {channel} in the channels file; there are {known}")
-    problems = []
-    for destination in found:
-        text = Text(title, body, "low", {about: True})
-        failed = sender(destination)(text, tuple(range(len(destination.urls))))
-        problems += [f"{destination.name}, url {number + 1}: {error}" for number, error in failed.items()]
-        typer.echo(f"{destination.name}: {len(destination.urls) - len(failed)} of {len(destination.urls)} sent")
-    if problems:
-        raise Failure("; ".join(problems))

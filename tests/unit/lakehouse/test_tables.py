@@ -7,6 +7,7 @@ TYPES = {"DATE", "STRING", "INT", "BIGINT", "DOUBLE", "BOOLEAN", "BINARY", "TIME
 NESTED = {
     ("gold.early_warning_score", "parts"),
     ("gold.early_warning_score", "inputs"),
+    ("gold.risk_score", "contributions"),
     ("gold.alert_event", "readings"),
 }
 

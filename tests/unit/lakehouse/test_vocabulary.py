@@ -50,6 +50,7 @@ def test_the_signals_are_those_of_the_clinical_reference():
         ("6690-2", "wbc", "10*3/uL"),
         ("26508-2", "bands_percent", "%"),
         ("wardhouse-spo2-scale", "spo2_scale", "{scale}"),
+        ("wardhouse-deterioration-risk", "deterioration_risk", "%"),
     ]
 
 
