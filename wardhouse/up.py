@@ -64,6 +64,7 @@ class Options:
     gateway: bool = False
     dashboard: bool = False
     airflow: bool = False
+    risk: bool = False
     channels: str | None = None
     """Channels file of the notifier, which runs where one is given."""
     port: int = DEFAULT_BROKER_PORT
@@ -111,10 +112,18 @@ def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
             options.dashboard,
             Program("dashboard", (*_ward("dashboard", data), "--port", str(options.dashboard_port), *live)),
         ),
-        (options.channels, Program("notify", (*_ward("notify", data), "--channels", str(options.channels)))),
+        (
+            options.risk,
+            Program("risk", (*_ward("risk", data), *_channels(options)), nice=DELTA_NICE, ready_s=120),
+        ),
+        (options.channels, Program("notify", (*_ward("notify", data), *_channels(options)))),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),
     )
     return tuple(program for is_wanted, program in wanted if is_wanted)
+
+
+def _channels(options: Options) -> tuple[str, ...]:
+    return ("--channels", options.channels) if options.channels else ()
 
 
 def simulator_program(data: DataDir, options: Options) -> Program:

@@ -320,17 +320,14 @@ def test_a_risk_that_a_model_has_given_is_held_against_the_pack(
 ) -> None:
     names = Topics.of(topics())
     now = int(time.time() * 1000)
-    risks = [
-        (b"hospital/1", encode_risk(Risk("hospital/1", now + at, risk, "death", 3)))
-        for at, risk in ((0, 0.35), (1, 0.1))
-    ]
+    high, low = (encode_risk(Risk("hospital/1", now + at, risk, "death", 3)) for at, risk in ((0, 0.35), (1, 0.1)))
     with routing(broker, names, tmp_path, pack=risk_pack(steps=False)) as router:
         send(broker, names.evaluations, evaluation(0, now, "hospital/1", (HR, 130.0)))
         wait_for(lambda: len(router.shown) == 1)
-        send(broker, names.risk, (b"hospital/1", b"no risk"), risks[0])
+        send(broker, names.risk, (b"hospital/1", b"no risk"), (b"hospital/1", high))
         wait_for(lambda: len(router.shown) == 2)
     with routing(broker, names, tmp_path, pack=risk_pack(steps=False)) as router:
-        send(broker, names.risk, risks[1])
+        send(broker, names.risk, (b"hospital/1", low))
         wait_for(lambda: len(router.shown) == 1)
     found = [orjson.loads(value) for value in events(broker, names.alerts).values()]
     assert [(event["rule_id"], event["state"], event["value"], event["device_id"]) for event in found] == [

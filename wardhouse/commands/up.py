@@ -55,6 +55,7 @@ def up(
     dashboard: Annotated[bool, typer.Option(help="Also the dashboard.")] = False,
     dashboard_port: Annotated[int | None, _port("Port of the dashboard", DASHBOARD_PORT)] = None,
     airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
+    risk: Annotated[bool, typer.Option(help="Also risks by the model in service.")] = False,
     channels: ChannelsOption = None,
     broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
 ) -> None:
@@ -80,6 +81,7 @@ def up(
         gateway=gateway,
         dashboard=dashboard,
         airflow=airflow,
+        risk=risk,
         channels=str(file.resolve()) if file else None,
         port=broker_port,
         gateway_port=gateway_port or free_port(GATEWAY_PORT),
