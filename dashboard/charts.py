@@ -159,6 +159,36 @@ def news2(points: Sequence[Mapping[str, Any]], *, zone: ZoneInfo, start: datetim
     return _titled(alt.LayerChart(layer=layers), "NEWS2")
 
 
+def risk(points: Sequence[Mapping[str, Any]], *, zone: ZoneInfo, start: datetime, stop: datetime) -> "alt.LayerChart":
+    """The risk that the model in service gave over a span, in per cent; ``points`` are rows of gold.risk_score.
+
+    A line joins what is less than an hour apart: where nothing new was heard, nothing was said.
+    """
+    import altair as alt
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "begins": [wall(one["landmark_at"], zone) for one in points],
+            "percent": [one["risk"] * 100 for one in points],
+            "model": [f"version {one['model_version']}" for one in points],
+            "when": [one["landmark_at"].astimezone(zone).strftime("%Y-%m-%d %H:%M %Z") for one in points],
+        }
+    )
+    frame["stretch"] = (frame["begins"].diff() > timedelta(hours=1)).cumsum().astype(str) + frame["model"]
+    shown = alt.Chart(frame).encode(
+        x=_x(zone, start, stop, "begins"),
+        y=alt.Y("percent:Q", title=None, scale=alt.Scale(domainMin=0), axis=alt.Axis(minExtent=32)),
+        detail="stretch:N",
+    )
+    tooltip = [alt.Tooltip("when:N", title="at"), alt.Tooltip("percent:Q", format=".1f"), "model:N"]
+    layers = [
+        shown.mark_line(color=LINE, strokeWidth=2.5, clip=True),
+        shown.mark_point(color=LINE, size=18, filled=True, clip=True).encode(tooltip=tooltip),
+    ]
+    return _titled(alt.LayerChart(layer=layers), "Risk by the model in service (%)")
+
+
 def _x(zone: ZoneInfo, start: datetime, stop: datetime, column: str) -> "alt.X":
     import altair as alt
 

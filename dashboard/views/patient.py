@@ -16,8 +16,9 @@ from dashboard.clock import ago, moment
 from dashboard.news2 import standing, stretches
 from dashboard.palette import PRIORITIES
 from dashboard.patient_sheet import Sheet
+from dashboard.risk import percent, reasons
 from dashboard.views.states import empty, explained
-from lakehouse import stored_scores
+from lakehouse import stored_risks, stored_scores
 from lakehouse.datadir import DataDir
 from lakehouse.reader import TableMissingError
 from lakehouse.scores import Score
@@ -96,10 +97,15 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
     scores = _scores(data, patient_id, start, stop)
     unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)
     downloads = st.container(horizontal=True)
-    shown = [charts.news2(scores, zone=zone, start=start, stop=stop)] if scores else []
-    for chart in shown:
-        st.altair_chart(chart, width="stretch")
+    shown = []
+    if scores:
+        shown.append(charts.news2(scores, zone=zone, start=start, stop=stop))
+        st.altair_chart(shown[-1], width="stretch")
         st.caption(_parts(scores[-1], zone, now))
+    if risks := _risks(data, patient_id, start, stop):
+        shown.append(charts.risk(risks, zone=zone, start=start, stop=stop))
+        st.altair_chart(shown[-1], width="stretch")
+        st.caption(_why(risks[-1], zone, now))
     for signal in signals():
         of_signal = minutes[minutes["code"] == signal.code]
         if of_signal.empty:
@@ -148,6 +154,21 @@ def _scores(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> 
     except TableMissingError:
         return []
     return stretches(changes, start, stop)
+
+
+def _risks(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> list[dict[str, Any]]:
+    try:
+        return stored_risks.series(data, patient_id, start, stop)
+    except TableMissingError:
+        return []
+
+
+def _why(newest: dict[str, Any], zone: ZoneInfo, now: datetime) -> str:
+    """What the newest risk is of, and what it rests on most."""
+    return (
+        f"{percent(newest['risk'])} at {moment(newest['landmark_at'], zone, now)}: {newest['model'].replace('-', ' ')},"
+        f" version {newest['model_version']}. It rests most on {reasons(newest)}. For research; not a medical device."
+    )
 
 
 def _parts(newest: dict[str, Any], zone: ZoneInfo, now: datetime) -> str:

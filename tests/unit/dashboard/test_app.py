@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lakehouse import audit, link
 from lakehouse.datadir import DataDir
 from lakehouse.scores import PARTS
-from lakehouse.tables import ALERT, ALERT_EVENT, CLINICAL_RESOURCE, EARLY_WARNING_SCORE, OBSERVATION, VITAL_SIGN_MINUTE
+from lakehouse.tables import (
+    ALERT,
+    ALERT_EVENT,
+    CLINICAL_RESOURCE,
+    EARLY_WARNING_SCORE,
+    OBSERVATION,
+    RISK_SCORE,
+    VITAL_SIGN_MINUTE,
+)
 from tests.fixtures import trends as trend_rows
 
 if TYPE_CHECKING:
@@ -223,6 +231,34 @@ def test_a_patients_page_has_news2_with_its_parts_and_the_records_of_other_syste
     assert page.dataframe[0].value.to_dict("records") == [
         {"Kind": "Condition", "What": "Asthma", "Status": "resolved", "When": None}
     ]
+
+
+def test_a_patients_page_has_the_risk_of_the_model_in_service_and_what_it_rests_on(data: DataDir, write: Write) -> None:
+    write(VITAL_SIGN_MINUTE, minute("a/1", 1, 80.0))
+    reasons = [
+        {"feature": "heart_rate_last_24h", "value": 131.0, "log_odds": 0.8},
+        {"feature": "age", "value": None, "log_odds": -0.1},
+    ]
+    write(RISK_SCORE, *(risk(minutes_ago, 0.2 + 0.01 * minutes_ago, reasons) for minutes_ago in (20, 4)))
+    write(RISK_SCORE, risk(3, 0.9, reasons, role="shadow"), risk(3, 0.9, reasons, patient_id="a/2"))
+
+    app = patient_page(data, id="a/1")
+
+    charts = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+    assert [chart["title"]["text"] for chart in charts] == [
+        "Risk by the model in service (%)",
+        "Heart rate (/min)",
+    ]
+    told = next(one.value for one in app.caption if "version 3" in one.value)
+    assert told.startswith("24 % at ")
+    assert "death within 24 hours, version 3. It rests most on heart rate last 24h 131" in told
+    assert "age not known" in told
+
+
+def risk(minutes_ago: int, value: float, reasons: list[dict[str, Any]], **changes: str) -> dict[str, Any]:
+    at = NOON - timedelta(minutes=minutes_ago)
+    usual = {"patient_id": "a/1", "model": "death-within-24-hours", "role": "in_service"}
+    return {**usual, "landmark_at": at, "model_version": 3, "risk": value, "contributions": reasons, **changes}
 
 
 def test_choosing_a_unit_leaves_the_others_out(data: DataDir, write: Write) -> None:
