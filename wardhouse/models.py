@@ -1,11 +1,15 @@
 """Training of a model of risk, from tables to the registry."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from lakehouse.datadir import DataDir
-from lakehouse.models import landmarks
-from lakehouse.models.evaluation import evaluate, out_of_fold
+from lakehouse.models import landmarks, scoring
+from lakehouse.models.drift import Drift, drifts, reference
+from lakehouse.models.evaluation import HOURS_A_LANDMARK, evaluate, out_of_fold
 from lakehouse.models.registry import Registered, Registry
 from lakehouse.models.risk import Recipe, fit
 from lakehouse.snapshot import load, place_of
@@ -25,4 +29,20 @@ def trained(
     say("evaluating")
     evaluation = evaluate(rows, risks, recipe)
     model = fit(rows.x, rows.died, rows.patients, recipe, recipe.seed)
-    return registry.register(model, evaluation, recipe, {**made_of, **rows.versions}, software()["commit"])
+    then = reference(rows.x, np.mean(risks, axis=0), rows.patients)
+    return registry.register(model, evaluation, recipe, then, {**made_of, **rows.versions}, software()["commit"])
+
+
+def drifted(
+    data: DataDir, registry: Registry, one: Registered, since: datetime, until: datetime, now: datetime
+) -> tuple[Drift, ...]:
+    """How far inputs and risks of a version have moved in a span of time, what has moved most first; kept beside it.
+
+    Rows are as those of a training: each patient every four hours, as known then. Raises TooFewPatientsNowError, and
+    what reading and the registry raise.
+    """
+    asked, x = scoring.stood(data, since, until, timedelta(hours=HOURS_A_LANDMARK))
+    risks = registry.model(one).risks(x) if asked else np.array([])
+    found = drifts(registry.reference(one), x, risks, [each.patient_id for each in asked])
+    registry.note(one, found, now)
+    return found

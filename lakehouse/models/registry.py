@@ -7,7 +7,7 @@ one is in service, and which is tried in its shadow, are aliases; what was in se
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError, digest, dump, load
 from lakehouse.models.card import card
+from lakehouse.models.drift import Binned, Drift, Reference
 from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup
 from lakehouse.models.features import DIGEST
 from lakehouse.models.gate import Gate, GateRefusedError, reasons
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 NAME = "death-within-24-hours"
 IN_SERVICE, SHADOW = "in_service", "shadow"
 _FILE, _EVALUATION, _CARD, _RECIPE = "model.skops", "evaluation.json", "card.md", "recipe.json"
+_REFERENCE = "reference.json"
+_PSI = "psi_"
 _SERVED = "served"
 _MLFLOW = {
     # Who trains models here is nobody's business elsewhere.
@@ -65,7 +68,13 @@ class Registry:
         self._files = experiment_files
 
     def register(
-        self, model: RiskModel, evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit: str | None
+        self,
+        model: RiskModel,
+        evaluation: Evaluation,
+        recipe: Recipe,
+        then: Reference,
+        data: Mapping[str, Any],
+        commit: str | None,
     ) -> Registered:
         """Store a fitted model with all that is known of it, as the next version."""
         content = dump(model)
@@ -80,6 +89,7 @@ class Registry:
             _FILE: content,
             _EVALUATION: json.dumps(asdict(evaluation), indent=2).encode(),
             _RECIPE: json.dumps(asdict(recipe), indent=2).encode(),
+            _REFERENCE: json.dumps(asdict(then)).encode(),
             _CARD: card(evaluation, recipe, data, commit, digest(content)).encode(),
         }.items():
             self._store(run, name, stored)
@@ -127,6 +137,25 @@ class Registry:
         )
         subgroups = tuple(Subgroup(**each) for each in found.pop("subgroups"))
         return Evaluation(**found, performances=performances, subgroups=subgroups)
+
+    def reference(self, one: Registered) -> Reference:
+        """What later rows are held against. Raises ModelFileError."""
+        found = json.loads(self._read(one, _REFERENCE))
+        columns = {name: Binned(tuple(its["edges"]), tuple(its["counts"])) for name, its in found["columns"].items()}
+        return Reference(found["patients"], columns)
+
+    def note(self, one: Registered, drifts: Iterable[Drift], at: datetime) -> None:
+        """Keep beside a version how far its inputs and risks had moved at an instant."""
+        from mlflow.entities import Metric
+
+        instant = round(at.timestamp() * 1000)
+        self._client.log_batch(one.run, [Metric(_PSI + drift.name, drift.index, instant, 0) for drift in drifts])
+
+    def noted(self, one: Registered, name: str) -> tuple[tuple[datetime, float], ...]:
+        """Each instant at which it was looked how far a feature, or the risk, had moved, and how far."""
+        found = self._client.get_metric_history(one.run, _PSI + name)
+        told = ((datetime.fromtimestamp(each.timestamp / 1000, UTC), float(each.value)) for each in found)
+        return tuple(sorted(told))
 
     def card(self, one: Registered) -> str:
         """The card of a version, Markdown. Raises ModelFileError."""

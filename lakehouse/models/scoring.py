@@ -5,8 +5,9 @@ late and nothing was corrected. A row says what was said then, and stays when mo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
@@ -14,7 +15,11 @@ from lakehouse.models.features import DAY, KNOWN_TABLES, STORED_TABLES, Asked, R
 from lakehouse.models.landmarks import births_of
 from lakehouse.models.registry import NAME
 from lakehouse.models.serving import Served
+from lakehouse.table import Table
 from lakehouse.tables import PATIENT, RISK_SCORE
+
+if TYPE_CHECKING:
+    import duckdb
 
 HEARD = timedelta(hours=1)
 """A patient of whom gold has no minute of the last hour has left, or is charted by hand: nothing new is to be said."""
@@ -26,16 +31,14 @@ _NEWEST = "SELECT patient_id, max(minute) FROM gold.vital_sign_minute WHERE minu
 _DONE = """
 SELECT patient_id, max(landmark_at) FROM gold.risk_score WHERE landmark_at > $1 AND model_version = $2 GROUP BY ALL
 """
-_NOT_SCORED = """
-WITH step AS (
-  SELECT DISTINCT patient_id,
-    time_bucket($every, recorded_at, TIMESTAMPTZ '2000-01-01 00:00:00+00') + $every AS landmark_at
-  FROM silver.observation WHERE recorded_at >= $since - $every AND recorded_at < $until
-)
-SELECT patient_id, landmark_at FROM step
-ANTI JOIN (FROM gold.risk_score WHERE model_version = $version) USING (patient_id, landmark_at)
-WHERE landmark_at >= $since AND landmark_at < $until ORDER BY patient_id, landmark_at
+_STEPS = """
+SELECT DISTINCT patient_id,
+  time_bucket($every, recorded_at, TIMESTAMPTZ '2000-01-01 00:00:00+00') + $every AS landmark_at
+FROM silver.observation
+WHERE recorded_at >= $since - $every AND recorded_at < $until AND landmark_at >= $since AND landmark_at < $until
+ORDER BY patient_id, landmark_at
 """
+_SCORED = "SELECT patient_id, landmark_at FROM gold.risk_score WHERE model_version = $1 AND landmark_at >= $2"
 
 Row = dict[str, Any]
 Done = Mapping[str, datetime]
@@ -98,16 +101,36 @@ def scored_until(data: DataDir, version: int, now: datetime) -> dict[str, dateti
 def history(
     data: DataDir, served: Served, since: datetime, until: datetime, every: timedelta, now: datetime
 ) -> Iterator[list[Row]]:
-    """Rows of the instants of history that the version has not scored yet, in parts.
+    """Rows of the instants of history (see :func:`stood`) that the version has not scored yet, in parts.
 
-    They are each patient's full steps of ``every`` before which something was recorded in the step. Features are as
-    known then. Raises TableMissingError.
+    Raises TableMissingError.
     """
-    with reader.connect(data, [*KNOWN_TABLES, PATIENT, RISK_SCORE], None, data.spill) as database:
+    with _as_known(data, [RISK_SCORE]) as database:
+        there = set(database.execute(_SCORED, [served.version, since]).fetchall())
+        wanted = [one for one in _asked(database, since, until, every) if (one.patient_id, one.at) not in there]
+        for first in range(0, len(wanted), _AT_ONCE):
+            part = wanted[first : first + _AT_ONCE]
+            yield scored(part, as_known(database, part), served, now)
+
+
+def stood(data: DataDir, since: datetime, until: datetime, every: timedelta) -> tuple[list[Asked], Rows]:
+    """Each patient's full steps of ``every`` in which something was recorded, with features as known at their ends.
+
+    Raises TableMissingError.
+    """
+    with _as_known(data, []) as database:
+        asked = _asked(database, since, until, every)
+        return asked, as_known(database, asked)
+
+
+@contextmanager
+def _as_known(data: DataDir, others: Sequence[Table]) -> "Iterator[duckdb.DuckDBPyConnection]":
+    with reader.connect(data, [*KNOWN_TABLES, PATIENT, *others], None, data.spill) as database:
         spark_functions.teach(database)
-        births = births_of(database)
-        span = {"since": since, "until": until, "every": every, "version": served.version}
-        found = database.execute(_NOT_SCORED, span).fetchall()
-        for first in range(0, len(found), _AT_ONCE):
-            asked = [Asked(patient, at, births.get(patient)) for patient, at in found[first : first + _AT_ONCE]]
-            yield scored(asked, as_known(database, asked), served, now)
+        yield database
+
+
+def _asked(database: "duckdb.DuckDBPyConnection", since: datetime, until: datetime, every: timedelta) -> list[Asked]:
+    births = births_of(database)
+    found = database.execute(_STEPS, {"since": since, "until": until, "every": every}).fetchall()
+    return [Asked(patient, at, births.get(patient)) for patient, at in found]

@@ -210,6 +210,40 @@ def test_the_dags_load_without_spark_and_are_shaped_as_declared(home):
                     },
                 },
             },
+            "model_training": {
+                "assets": [],
+                "tasks": {
+                    "train": {
+                        "runs": 'ward model train ${SNAPSHOT:+--snapshot "$SNAPSHOT"} ${PROMOTE:+--promote}',
+                        "reads": [],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
+            "model_scoring": {
+                "assets": [],
+                "tasks": {
+                    "score": {
+                        "runs": 'ward model score --since "$SINCE" --until "$UNTIL" --every "$EVERY"'
+                        ' ${VERSION:+--version "$VERSION"}',
+                        "reads": [],
+                        "writes": ["gold.risk_score"],
+                        "then": [],
+                    },
+                },
+            },
+            "model_drift": {
+                "assets": [],
+                "tasks": {
+                    "look_at_drift": {
+                        "runs": 'ward model drift --days "$DAYS" ${RETRAIN:+--retrain}',
+                        "reads": [],
+                        "writes": [],
+                        "then": [],
+                    },
+                },
+            },
             "research_snapshot": {
                 "assets": [],
                 "tasks": {

@@ -15,6 +15,8 @@ app = typer.Typer(
     help="Models of risk: train, compare, promote, roll back. Not a medical device.", no_args_is_help=True
 )
 
+_SHOWN = 10
+
 VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward model list`.", metavar="VERSION", min=1)]
 
 
@@ -23,10 +25,12 @@ def train(
     snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
     repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
+    promote: Annotated[bool, typer.Option("--promote", help="Put it in service, if the gate lets it.")] = False,
     path: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Train on the landmarks of mart.deterioration_label, hold it against NEWS2, qSOFA and SIRS, and register it."""
     from lakehouse.models.evaluation import TooFewPatientsError
+    from lakehouse.models.gate import Gate, GateRefusedError
     from lakehouse.models.landmarks import NoLandmarksError
     from lakehouse.models.risk import Recipe
     from lakehouse.reader import TableMissingError
@@ -34,11 +38,13 @@ def train(
     from wardhouse.errors import failures
     from wardhouse.models import trained
 
-    with failures(*_known(), TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError):
+    with failures(*_known(), TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError, GateRefusedError):
         data, registry = data_dir(path), _registry(path)
         made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), say=_say)
-    typer.echo(registry.card(made))
-    typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
+        typer.echo(registry.card(made))
+        typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
+        if promote:
+            _tell(registry.promote(made.version, Gate()))
 
 
 @app.command("list")
@@ -135,6 +141,44 @@ def score(
             written += len(rows)
             _say(f"{written:,} rows, up to {rows[-1]['patient_id']}")
     typer.echo(f"{written:,} risks by version {one.version}")
+
+
+@app.command("drift")
+def drift(
+    days: Annotated[int, typer.Option(help="Look at so many days.", min=1)] = 7,
+    until: Annotated[datetime | None, typer.Option(help="They end at this instant (UTC); left out, now.")] = None,
+    version: Annotated[int | None, typer.Option(help="A version; left out, the one in service.", min=1)] = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Where much has moved, train another version.")] = False,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Hold what a model is told, and what it says, against its training; exit code 1 where much has moved."""
+    from lakehouse.models.drift import TooFewPatientsNowError
+    from lakehouse.models.evaluation import TooFewPatientsError
+    from lakehouse.models.landmarks import NoLandmarksError
+    from lakehouse.models.risk import Recipe
+    from lakehouse.reader import TableMissingError
+    from wardhouse.errors import Failure, failures
+    from wardhouse.models import drifted, trained
+
+    now = datetime.now(UTC)
+    end = until.replace(tzinfo=UTC) if until else now
+    with failures(*_known(), TableMissingError, TooFewPatientsNowError, NoLandmarksError, TooFewPatientsError):
+        data, registry = data_dir(path), _registry(path)
+        one = registry.in_service() if version is None else registry.version(version)
+        found = drifted(data, registry, one, end - timedelta(days=days), end, now)
+        for its in found[:_SHOWN]:
+            missing = f"missing {its.missing_then:.0%} then, {its.missing_now:.0%} now"
+            typer.echo(f"{its.index:>8.3f} of {its.limit:.2f}  {its.name}, {missing}")
+        moved = [its.name for its in found if its.moved]
+        if not moved:
+            typer.echo(f"nothing has moved: what version {one.version} is told and says is what it was in its training")
+            return
+        said = f"{len(moved)} of {len(found)} inputs and risks of version {one.version} have moved"
+        remedy = "`ward model train` makes a version of what there is now"
+        if retrain:
+            made = trained(data, registry, None, Recipe(), say=_say)
+            remedy = f"version {made.version} is trained, `ward model promote {made.version}` tries the gate"
+        raise Failure(f"{said}, {moved[0]} most: {remedy}")
 
 
 def _known() -> tuple[type[Exception], ...]:

@@ -1,5 +1,3 @@
-from math import log
-
 import pytest
 
 from expectations import completeness, drift
@@ -23,24 +21,6 @@ def test_the_answer_of_the_query_becomes_windows():
     answer = [("8867-4", "/min", False, 80.0, 3, None), ("8867-4", "/min", False, None, 3, 2)]
 
     assert drift.tally(answer) == {(HEART_RATE, False): Window(2, 3, {80.0: 3})}
-
-
-def test_the_same_distribution_has_no_index_and_another_the_sum_over_its_fifths():
-    reference = {float(value): 10 for value in range(10)}  # fifths end at 1, 3, 5, 7
-    recent = {0.0: 40, 2.0: 20, 4.0: 20, 6.0: 10, 8.0: 10}
-
-    assert drift.stability(reference, dict.fromkeys(reference, 70)) == pytest.approx(0)
-    assert drift.stability(reference, recent) == pytest.approx(0.2 * log(2) - 0.1 * log(0.5) - 0.1 * log(0.5))
-
-
-def test_a_signal_of_one_value_that_takes_another_has_drifted():
-    assert drift.stability({15.0: 1_000}, {15.0: 990, 14.0: 10}) < drift.STABLE
-    assert drift.stability({15.0: 1_000}, {14.0: 1_000}) > drift.STABLE
-
-
-@pytest.mark.parametrize(("share", "value"), [(0.1, 1.0), (0.25, 1.0), (0.26, 2.0), (0.5, 2.0), (1.0, 3.0)])
-def test_a_quantile_is_the_smallest_value_that_reaches_the_share(share, value):
-    assert drift.quantile({3.0: 2, 1.0: 1, 2.0: 1}, share) == value
 
 
 def test_values_that_moved_by_their_spread_have_drifted_and_the_verdict_says_how():

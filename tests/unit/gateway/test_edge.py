@@ -430,7 +430,7 @@ def test_the_commands_of_the_page_have_the_options_that_they_use() -> None:
     ("url", "said"),
     [
         ("http://ward.example", "in clear"),
-        ("https://user:secret@ward.example", "upstream-key-file"),
+        ("https://user:secret@ward.example", "upstream-key-file"),  # pragma: allowlist secret
         ("ftp://ward.example", "no address of a gateway"),
         ("https://ward.example:99999", "no address"),
     ],

@@ -11,6 +11,7 @@ from kafka.errors import KafkaTimeoutError
 
 from lakehouse import progress, reader
 from lakehouse.datadir import DataDir
+from lakehouse.models.drift import reference
 from lakehouse.models.evaluation import evaluate, out_of_fold
 from lakehouse.models.gate import Gate
 from lakehouse.models.registry import Registry, connect
@@ -72,7 +73,9 @@ def register() -> Callable[[Registry], int]:
     rows = made_up()
     model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
     good = replace(evaluate(rows, out_of_fold(rows, QUICK), QUICK), calibration_error=0.01)
-    return lambda registry: registry.register(model, good, QUICK, {}, None).version
+    return lambda registry: (
+        registry.register(model, good, QUICK, reference(rows.x, model.risks(rows.x), rows.patients), {}, None).version
+    )
 
 
 def test_another_model_takes_over_without_a_restart_and_its_shadow_is_sent_to_nobody(

@@ -1,6 +1,7 @@
 """The commands of models on a real registry: SQLite and files in the data dir."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,15 @@ from typer.testing import CliRunner, Result
 
 from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError
+from lakehouse.models.drift import reference
 from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
 from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
 from lakehouse.models.risk import fit
+from lakehouse.models.scoring import stood
+from lakehouse.tables import OBSERVATION, PATIENT
+from tests.fixtures.delta import append
 from tests.fixtures.landmarks import QUICK, made_up, shuffled
+from tests.fixtures.observations import NOON, observation
 from wardhouse.cli import app
 
 
@@ -32,12 +38,13 @@ def ward(data: DataDir, *words: str) -> Result:
 def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, registry: Registry) -> None:
     rows = made_up()
     model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    then = reference(rows.x, model.risks(rows.x), rows.patients)
     good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     mixed = shuffled(rows)
     bad = evaluate(mixed, out_of_fold(mixed, QUICK), QUICK)
 
     def registered(evaluation: Evaluation) -> int:
-        return registry.register(model, evaluation, QUICK, {"snapshot": "icu-2026"}, "abc").version
+        return registry.register(model, evaluation, QUICK, then, {"snapshot": "icu-2026"}, "abc").version
 
     assert ward(data, "list").output == "no models: `ward model train` makes one\n"
     assert "no model was in service before" in ward(data, "rollback").output
@@ -81,3 +88,32 @@ def test_a_model_whose_file_is_damaged_or_gone_is_named_and_stays_out_of_service
 
 def _file(data: DataDir, registry: Registry, version: int) -> Path:
     return data.models / "files" / registry.version(version).run / "artifacts" / "model.skops"
+
+
+def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is_kept(
+    data: DataDir, registry: Registry
+) -> None:
+    patients = [f"mrn/{number}" for number in range(25)]
+    for hour in range(4, 17, 4):
+        of_hour = (observation(f"{one} {hour}", -3600.0 * hour, 80.0, patient_id=one) for one in patients)
+        append(data, OBSERVATION, *of_hour)
+    append(data, PATIENT)
+    rows = made_up()
+    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    asked, x = stood(data, NOON - timedelta(days=1), NOON, timedelta(hours=4))
+    evaluation = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
+    same = reference(x, model.risks(x), [one.patient_id for one in asked])
+    other = reference(rows.x, model.risks(rows.x), rows.patients)
+    versions = [registry.register(model, evaluation, QUICK, then, {}, None) for then in (same, other)]
+
+    day = ("--days", "1", "--until", "2026-03-01T12:00:00")
+    steady, moved = (ward(data, "drift", "--version", str(one.version), *day) for one in versions)
+    too_few = ward(data, "drift", "--version", str(versions[0].version), "--until", "2026-02-01")
+
+    assert steady.exit_code == 0, steady.output
+    assert "nothing has moved" in steady.output
+    assert moved.exit_code == 1
+    assert f"inputs and risks of version {versions[1].version} have moved" in moved.output
+    assert "0 patients say nothing of drift" in too_few.output
+    assert [index for _, index in registry.noted(versions[0], "risk")] == [0.0]
+    assert len(registry.noted(versions[1], "heart_rate_last_24h")) == 1
