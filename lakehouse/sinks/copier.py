@@ -112,13 +112,16 @@ class Copier:
                 self._note(name, None)
                 return False
             if step.before is None:
-                self._say(f"{self._sink.name}: {name} is loaded, version {step.after.version}")
+                self._say(f"{self._sink.name}: loading {name}, version {step.after.version}")
             with opened(self._data, step) as rows:
                 store.apply(step, rows, self._pulse)
         except BehindError as error:
             self._note(name, f"{error}: `ward sink --rebuild {self._sink.name}` has it loaded again")
             return False
-        except (TableMissingError, UnreadableError, LogError) as error:
+        except TableMissingError:
+            self._note(name, f"{name} is not in {self._data.root} yet; it is taken when it is")
+            return False
+        except (UnreadableError, LogError) as error:
             self._note(name, str(error))
             return False
         self.counts.steps += 1

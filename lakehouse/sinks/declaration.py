@@ -120,8 +120,8 @@ def _sink(name: str, declared: _Declared, path: Path, problems: list[str]) -> Si
     if not declared.tls and not _is_here(declared.host):
         found.append(f"tls: false would send patients' values and the password readably to {declared.host}")
     ca = folder / declared.tls_ca if declared.tls_ca else None
-    if ca is not None and not ca.is_file():
-        found.append(f"tls_ca: no file {ca}")
+    if ca is not None:
+        _read(ca, "tls_ca", found)
     tables = tuple(_tables(declared, found))
     problems += [f"{path}: sink {name}: {problem}" for problem in found]
     return Sink(
@@ -142,14 +142,18 @@ def _password(declared: _Declared, folder: Path, problems: list[str]) -> str:
     if declared.password_file is None:
         return ""
     file = folder / declared.password_file
-    try:
-        password = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"password_file: {file} cannot be read: {type(error).__name__}")
-        return ""
-    if not password:
+    text = _read(file, "password_file", problems)
+    if text is not None and not text.strip():
         problems.append(f"password_file: {file} is empty")
-    return password
+    return (text or "").strip()
+
+
+def _read(file: Path, what: str, problems: list[str]) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        problems.append(f"{what}: {file} cannot be read: {type(error).__name__}")
+        return None
 
 
 def _is_here(host: str) -> bool:

@@ -45,6 +45,8 @@ STATUS = "patient_status"
 
 _RANKS = ("high", "medium", "low")
 _TOTALS = ("news2", "qsofa", "sirs")
+_TOTAL = (("total", ""), ("total_min", "_min"), ("total_max", "_max"), ("risk", "_risk"), ("observed_at", "_at"))
+"""Columns of a score, and what their names end with in the view."""
 
 
 def latest_of(table: Table) -> Latest | None:
@@ -84,8 +86,8 @@ def refresh(latest: Latest, touched: str, name: str, of: str, quote: Quote) -> t
 def status_view(name: str, vital_sign: str, score: str, alert: str, quote: Quote) -> str:
     """The view, from the latest minutes, the latest scores and the alerts: the same SQL for both databases.
 
-    Of each signal the last value of its latest minute, and that minute; of each score its total; open alerts and the
-    highest of their priorities.
+    Of each signal the last value of its latest minute, and that minute; of each score its total, and the
+    least and most that it can be where inputs are missing; open alerts and the highest of their priorities.
     """
     values = [
         f"max(CASE WHEN code = '{signal.code}' THEN {quote(part)} END) AS {quote(signal.name + suffix)}"
@@ -96,14 +98,14 @@ def status_view(name: str, vital_sign: str, score: str, alert: str, quote: Quote
     totals = [
         f"max(CASE WHEN score = '{total}' THEN {part} END) AS {total}{suffix}"
         for total in _TOTALS
-        for part, suffix in (("total", ""), ("risk", "_risk"), ("observed_at", "_at"))
+        for part, suffix in _TOTAL
     ]
     rank = " ".join(f"WHEN '{priority}' THEN {number}" for number, priority in enumerate(_RANKS))
     back = " ".join(f"WHEN {number} THEN '{priority}'" for number, priority in enumerate(_RANKS))
     named = ", ".join(
         [
             *(f"v.{quote(s.name + suffix)}" for s in signals() if not s.coded for suffix in ("", "_at")),
-            *(f"e.{total}{suffix}" for total in _TOTALS for suffix in ("", "_risk", "_at")),
+            *(f"e.{total}{suffix}" for total in _TOTALS for _, suffix in _TOTAL),
         ]
     )
     # The SQL of both: no FULL JOIN, no FILTER, no LATERAL.
