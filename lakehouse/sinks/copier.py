@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lakehouse import progress
 from lakehouse.datadir import DataDir
@@ -21,6 +21,8 @@ from lakehouse.table import Table
 
 POLL_S = 2.0
 """How often tables are looked at for a new version; gold has one every ten seconds at most."""
+_RECORD_EVERY = timedelta(seconds=30)
+"""While nothing comes: that it is still there."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 """Between two tries of a database that does not answer; the first waits are shorter."""
@@ -58,6 +60,7 @@ class Copier:
         self._open = open_store
         self._poll_s = poll_s
         self._first_wait_s = first_wait_s
+        self._recorded: datetime | None = None
         self.counts = Counts()
 
     def run(self) -> bool:
@@ -95,7 +98,8 @@ class Copier:
     def _keep(self, store: Store) -> None:
         while not self._stop.is_set():
             moved = self._round(store)
-            self._record(store)
+            if moved or self._recorded is None or self._clock() - self._recorded >= _RECORD_EVERY:
+                self._record(store)
             if not moved:
                 self._stop.wait(self._poll_s)
 
@@ -144,6 +148,7 @@ class Copier:
                 self._append(None)
 
     def _record(self, store: Store) -> None:
+        self._recorded = self._clock()
         self._append(sum(behind(self._data, table, store.position(table)) for table in self._sink.tables))
 
     def _append(self, lag: int | None) -> None:

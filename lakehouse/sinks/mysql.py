@@ -7,7 +7,7 @@ they do in the lakehouse. Nothing is cut to fit: the server refuses it instead.
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,23 @@ _SESSION = (
     "SET SESSION time_zone = '+00:00'",
     # Else two statements of one step could see each other's gaps, and a step waits for those who only read.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+)
+
+_CHECK = (
+    "CREATE TABLE ward_check (one INT PRIMARY KEY)",
+    "ALTER TABLE ward_check ADD COLUMN two INT",
+    "CREATE INDEX two ON ward_check (two)",
+    "CREATE VIEW ward_check_view AS SELECT one FROM ward_check",
+    "INSERT INTO ward_check VALUES (1, 1)",
+    "UPDATE ward_check SET two = 2",
+    "SELECT one FROM ward_check_view",
+    "DELETE FROM ward_check",
+    "CREATE TEMPORARY TABLE ward_check_touched (one INT)",
+)
+_CHECK_ENDS = (
+    "DROP TEMPORARY TABLE IF EXISTS ward_check_touched",
+    "DROP VIEW IF EXISTS ward_check_view",
+    "DROP TABLE IF EXISTS ward_check",
 )
 
 
@@ -180,23 +197,18 @@ class _MySQL:
                 self.execute(f"DELETE FROM {PROGRESS} WHERE table_name = %s", table.full_name)  # noqa: S608
 
     def check(self) -> tuple[str, ...]:
+        import pymysql
+
         with _told():
             version = self._rows("SELECT version()")[0][0]
-            # DDL cannot be undone here, so that it is tried on a table of its own.
-            for statement in (
-                "CREATE TABLE ward_check (one INT PRIMARY KEY)",
-                "ALTER TABLE ward_check ADD COLUMN two INT",
-                "CREATE INDEX two ON ward_check (two)",
-                "CREATE VIEW ward_check_view AS SELECT one FROM ward_check",
-                "INSERT INTO ward_check VALUES (1, 1)",
-                "UPDATE ward_check SET two = 2",
-                "SELECT one FROM ward_check_view",
-                "DELETE FROM ward_check",
-                "CREATE TEMPORARY TABLE ward_check_touched (one INT)",
-            ):
-                self._tried(statement)
-            self._tried("DROP VIEW ward_check_view")
-            self._tried("DROP TABLE ward_check")
+            # DDL cannot be undone here, so that it is tried on things of its own.
+            try:
+                for statement in (*_CHECK_ENDS, *_CHECK):
+                    self._tried(statement)
+            finally:
+                with suppress(pymysql.MySQLError):
+                    for statement in _CHECK_ENDS:
+                        self.execute(statement)
         encrypted = "by TLS" if self._sink.tls else "without TLS, on this machine"
         return (f"{version} answers {encrypted}", "rights are as they must be")
 
@@ -215,7 +227,7 @@ class _MySQL:
         try:
             self.execute(statement)
         except pymysql.MySQLError as error:
-            raise StoreError(f"{statement.partition(' ward_check')[0]}: {_text(error)}") from error
+            raise StoreError(f"{' '.join(statement.split()[:2])}: {_text(error)}") from error
 
     def _make(self, table: Table, collation: str) -> None:
         there = self._columns(table_name(table))

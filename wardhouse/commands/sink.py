@@ -39,10 +39,14 @@ def sink(
 
 
 def _run(sinks: "tuple[Sink, ...]", folder: "DataDir", *, once: bool) -> None:
+    from datetime import UTC, datetime
+
     from lakehouse.sinks.copier import Copier, run
     from wardhouse.component import component
     from wardhouse.signals import stop_on_signals
-    from wardhouse.status import utc_now
+
+    def utc_now() -> datetime:
+        return datetime.now(UTC)
 
     def say(text: str) -> None:
         typer.echo(f"sink: {text}", err=True)
