@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from lakehouse.strict_yaml import StrictLoader
+
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")]
 _Urls = Annotated[tuple[SecretStr, ...], Field(min_length=1)]
@@ -109,7 +111,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Destinations:
 def parse(text: str, origin: str, environment: Mapping[str, str]) -> Destinations:
     """The destinations of a YAML text; ``origin`` is its name in errors. Raises ChannelsError."""
     try:
-        declared = ChannelsFile.model_validate(yaml.load(text, _StrictLoader))  # noqa: S506 - a SafeLoader without repeats
+        declared = ChannelsFile.model_validate(yaml.load(text, StrictLoader))  # noqa: S506 - a SafeLoader without repeats
     except yaml.MarkedYAMLError as error:
         # Without the text around it, which may be a URL.
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -213,14 +215,3 @@ def _lines(error: ValidationError, origin: str) -> Iterator[str]:
         if location:
             where += f": {'.'.join(location)}"
         yield f"{where}: {part['msg']}"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; a channel given twice must be an error instead."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(repeated)}", node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -25,6 +25,7 @@ from alerting.kinds import (
     Text,
     in_order,
 )
+from lakehouse.strict_yaml import StrictLoader
 
 
 class PackError(ValueError):
@@ -188,7 +189,7 @@ def names() -> tuple[str, ...]:
 def parse(text: str, origin: str) -> Pack:
     """The pack that a YAML text declares; ``origin`` is its name in errors. Raises PackError."""
     try:
-        declared = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader that refuses repeated keys
+        declared = yaml.load(text, StrictLoader)  # noqa: S506 - a SafeLoader that refuses repeated keys
     except yaml.YAMLError as error:
         raise PackError(f"{origin}: not readable as YAML: {' '.join(str(error).split())}") from error
     except (RecursionError, ValueError) as error:
@@ -232,14 +233,3 @@ def _rule(declared: object, index: int | str) -> Mapping[str, Any]:
     rules = declared.get("rules") if isinstance(declared, Mapping) else None
     rule = rules[index] if isinstance(rules, list) and isinstance(index, int) else None
     return rule if isinstance(rule, Mapping) else {}
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; a limit given twice must be an error instead."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = [str(key) for key, count in Counter(map(str, keys)).items() if count > 1]
-        if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(repeated)}", node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -28,6 +28,34 @@ class Commit:
     added: frozenset[str]
 
 
+@dataclass(frozen=True)
+class FileChange:
+    """The data files that one version took away and brought. Compaction moves rows between files: it has neither.
+
+    ``marked`` says that rows were taken away by marks beside a file that stays (deletion vectors).
+    """
+
+    version: int
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    marked: bool = False
+
+
+def file_change(table: Path, version: int) -> FileChange | None:
+    """What one version changed; None where the log has no entry of it. Raises LogError."""
+    path = table / "_delta_log" / f"{version:020}.json"
+    try:
+        actions = _actions(path)
+    except FileNotFoundError:
+        return None
+    return FileChange(
+        version,
+        removed=tuple(_files(actions, "remove")),
+        added=tuple(_files(actions, "add")),
+        marked=any((action.get("add") or {}).get("deletionVector") for action in actions),
+    )
+
+
 def commits(table: Path) -> tuple[Commit, ...]:
     """The versions that the log still tells one by one, oldest first, without gaps up to the newest.
 
@@ -62,13 +90,18 @@ def unreadable(table: Path, version: int) -> str | None:
     return None
 
 
-def _commit(version: int, path: Path) -> Commit:
+def _actions(path: Path) -> list[dict[str, Any]]:
     try:
         actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     except ValueError as error:
         raise LogError(_ways_back(path, str(error))) from error
     if not actions:
         raise LogError(_ways_back(path, "it is empty"))
+    return actions
+
+
+def _commit(version: int, path: Path) -> Commit:
+    actions = _actions(path)
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return Commit(
         version=version,

@@ -36,6 +36,7 @@ from wardhouse.commands import (
     rules,
     score,
     simulate,
+    sink,
     snapshot,
     status,
     stream,
@@ -71,6 +72,7 @@ app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
 app.command("risk", rich_help_panel=_COMPONENTS)(risk.risk)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
 app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
+app.command("sink", rich_help_panel=_COMPONENTS)(sink.sink)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
 app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)

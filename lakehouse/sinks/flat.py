@@ -1,0 +1,41 @@
+"""Columns as other databases take them: lists and structs become JSON texts, everything else stays.
+
+In JSON, instants are RFC 3339 in UTC and bytes are hexadecimal digits.
+"""
+
+from collections.abc import Callable, Iterable
+
+from lakehouse.table import Column
+
+
+def is_nested(type_: str) -> bool:
+    """Whether a column of this type becomes JSON."""
+    return type_.startswith(("ARRAY<", "STRUCT<"))
+
+
+def flat_sql(columns: Iterable[Column], there: Callable[[str], bool]) -> str:
+    """A SELECT list of DuckDB for these columns; one that the table does not have yet is NULL."""
+    return ", ".join(_flat(column) if there(column.name) else f'NULL AS "{column.name}"' for column in columns)
+
+
+def _flat(column: Column) -> str:
+    quoted = f'"{column.name}"'
+    return (
+        f"CAST(to_json({_readable(quoted, column.type)}) AS VARCHAR) AS {quoted}" if is_nested(column.type) else quoted
+    )
+
+
+def _readable(value: str, type_: str) -> str:
+    """The value with its instants and bytes as texts. Structs hold no structs."""
+    if type_.startswith("ARRAY<"):
+        inner = type_[len("ARRAY<") : -1]
+        return f"list_transform({value}, lambda one: {_readable('one', inner)})"
+    if type_.startswith("STRUCT<"):
+        fields = (field.split(": ") for field in type_[len("STRUCT<") : -1].split(", "))
+        packed = ", ".join(f"{name} := {_readable(f'{value}.{name}', kind)}" for name, kind in fields)
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({packed}) END"
+    if type_ == "BINARY":
+        return f"lower(hex({value}))"
+    if type_ == "TIMESTAMP":
+        return f"strftime({value} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+    return value
