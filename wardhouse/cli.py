@@ -36,6 +36,7 @@ from wardhouse.commands import (
     score,
     simulate,
     snapshot,
+    spark,
     status,
     stream,
     up,
@@ -72,6 +73,7 @@ app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
 app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)
+app.add_typer(spark.app, name="spark", rich_help_panel=_COMPONENTS)
 
 alerts.app.command()(lab.simulate)
 app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
