@@ -1,12 +1,14 @@
 """The command ``ward``: every component, and everything a person or a DAG does, is one of its commands."""
 
 import errno
+import os
 import sys
 
 import typer
 
 from lakehouse.checkpoint import CheckpointError
 from lakehouse.delta_log import LogError
+from wardhouse import logs
 from wardhouse.commands import (
     airflow,
     alerts,
@@ -42,6 +44,7 @@ from wardhouse.commands import (
     up,
     verify,
 )
+from wardhouse.errors import Failure
 
 app = typer.Typer(
     name="ward",
@@ -109,8 +112,9 @@ _DISK_ERRORS = {
 def main() -> None:
     """Entry point of the command."""
     try:
+        logs.begin(os.environ)
         app()
-    except (CheckpointError, LogError) as error:
+    except (CheckpointError, Failure, LogError) as error:
         typer.echo(f"ward: {error}", err=True)
         sys.exit(1)
     except OSError as error:
