@@ -32,6 +32,7 @@ from alerting.command import Acknowledge, CommandError
 from alerting.compacted import until_end
 from alerting.engine import Changed, Engine
 from alerting.evaluation import EvaluationError
+from alerting.latencies import Latencies
 from alerting.lifecycle import Event
 from alerting.limits import LimitError
 from alerting.member import Member, Patience, StoppedError, UnreachableError, lag
@@ -216,6 +217,7 @@ class _Router:
         self._ticked = self._reported = self._begun_at = time.monotonic()
         self._writing: _Writing | None = None
         self._records_before = 0
+        self._latencies = Latencies()
 
     def run(self) -> None:
         followed = (self._topics.rules, self._topics.limits, self._topics.commands, self._topics.risk)
@@ -357,10 +359,11 @@ class _Router:
         self._send(self._topics.state, [(one.patient_id, one.state) for one in moved])
         self._tell(moved)
         self._told.update(one.patient_id for one in moved)
+        events: list[Event] = [orjson.loads(event) for one in moved for event in one.unsent.events]
+        self._latencies.told(events, _now_ms())
         if self._show is not None:
-            for one in moved:
-                for event in one.unsent.events:
-                    self._show(orjson.loads(event))
+            for event in events:
+                self._show(event)
 
     def _tell(self, changed: Iterable[Changed]) -> None:
         self._send(self._topics.alerts, [(one.patient_id, event) for one in changed for event in one.unsent.events])
@@ -464,6 +467,7 @@ class _Router:
                 **asdict(counts),
                 "commands": self._commands,
                 "commands_rejected": self._rejected_commands,
+                "latency": self._latencies.as_dict(),
                 "cpu_s": round(time.process_time(), 2),
             },
         )

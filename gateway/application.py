@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from gateway import problem
 from gateway.answer import Json
+from gateway.answered import Answered
 from gateway.guard import Access, Guard
 from gateway.rate import Limiter
 from gateway.services import common
@@ -33,6 +34,7 @@ def make(
     app.add_middleware(Guard, access=access, limiter=Limiter(time.monotonic))
     # Without this a web page could reach the loopback address under a name of its own and read patients' data.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *hosts])
+    app.add_middleware(Answered)
     problem.install(app)
     return app
 

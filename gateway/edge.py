@@ -76,6 +76,13 @@ class EdgeMetrics(Counted):
         self.refused = Counter(
             "ward_edge_refused", "Requests that the guard refused, by status", ["status"], registry=self.registry
         )
+        self.answered = Histogram(
+            "ward_edge_answer_seconds",
+            "From a request to the beginning of its answer, by status; without /healthz, /readyz and /metrics",
+            ["status"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.forwarded = Counter(
             "ward_edge_forwarded",
             "Messages that upstream answered, by outcome: acknowledged, refused (kept in a folder)",

@@ -1,17 +1,16 @@
-"""What Prometheus reads: the gateway's own counters, and the last progress line of every flow on the data dir."""
+"""What Prometheus reads: the gateway's own counters, and what every flow on the data dir says of itself."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.flow_metrics import FlowMetrics
 from gateway.live import LatestVitals
 from gateway.spool import Spool
-from lakehouse import progress
 from lakehouse.datadir import DataDir
 
 # Up to the second in which an answer is no longer useful; an acknowledged post takes some ten milliseconds.
@@ -27,11 +26,15 @@ class Counts:
 
 
 class Counted:
-    """What every application counts: messages by outcome, requests that the guard refused by status; the registry."""
+    """What every application counts: messages by outcome, requests that the guard refused by status; the registry.
+
+    ``answered`` has the seconds until an answer began, by status.
+    """
 
     registry: CollectorRegistry
     messages: Counter
     refused: Counter
+    answered: Histogram
 
 
 class Metrics(Counted):
@@ -69,11 +72,19 @@ class Metrics(Counted):
         self.refused = Counter(
             "ward_gateway_refused", "Requests that the guard refused, by status", ["status"], registry=self.registry
         )
+        self.answered = Histogram(
+            "ward_gateway_answer_seconds",
+            "From a request to the beginning of its answer, by status; without /healthz, /readyz and /metrics",
+            ["status"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         if spool is not None:
             size = Gauge("ward_gateway_spool_bytes", "Records that wait for the broker", registry=self.registry)
             size.set_function(lambda: spool.bytes)
         self.registry.register(_Live(cache))
-        self.registry.register(_Progress(data))
+        self.registry.register(FlowMetrics(data))
+        self.registry.register(_Disk(data))
 
 
 class _Live(Collector):
@@ -90,33 +101,12 @@ class _Live(Collector):
             )
 
 
-class _Progress(Collector):
+class _Disk(Collector):
     def __init__(self, data: DataDir) -> None:
         self._data = data
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        families: dict[str, GaugeMetricFamily] = {}
-        for path in sorted(self._data.progress("x").parent.glob("*.jsonl")):
-            record = progress.last(path)
-            for name, value in figures(record or {}):
-                metric = f"ward_flow_{name}"
-                if metric not in families:
-                    families[metric] = GaugeMetricFamily(metric, f"{name} in the newest progress line", labels=["flow"])
-                families[metric].add_metric([path.stem], value)
-        yield from families.values()
-
-
-def figures(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a progress line by name; nested names are joined, and ``at`` becomes seconds since the epoch."""
-    for key, value in record.items():
-        name = f"{prefix}{_metric_name(key)}"
-        if isinstance(value, Mapping):
-            yield from figures(value, f"{name}_")
-        elif name == "at" and isinstance(value, str):
-            yield "at_seconds", datetime.fromisoformat(value).timestamp()
-        elif isinstance(value, int | float):
-            yield name, float(value)
-
-
-def _metric_name(text: str) -> str:
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text).lower()
+        if self._data.root.exists():
+            disk = shutil.disk_usage(self._data.root)
+            yield GaugeMetricFamily("ward_data_dir_free_bytes", "Free space on the data dir's disk", disk.free)
+            yield GaugeMetricFamily("ward_data_dir_size_bytes", "Size of the data dir's disk", disk.total)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
 
 _FINISH_S = 10  # requests under way get what an acknowledgement may take, then connections are cut
 
@@ -102,6 +104,8 @@ def server(app: FastAPI, on_ready: Callable[[], None], tls: Tls | None = None) -
     config = uvicorn.Config(
         app,
         log_level="warning",
+        # Where a form of log lines was chosen, uvicorn's are of it too.
+        log_config=None if logging.getLogger().handlers else LOGGING_CONFIG,
         access_log=False,  # its lines would hold patient ids
         server_header=False,
         timeout_graceful_shutdown=_FINISH_S,

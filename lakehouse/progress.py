@@ -11,6 +11,12 @@ Record = dict[str, Any]
 """``at`` (RFC 3339) and whatever the writer counts; durations in ms, rows and records as counts."""
 
 
+PARSED = "parsed"
+"""What silver made of bronze, as totals by outcome since the lakehouse started; no flow's own progress."""
+
+LEDGER = "ledger"
+"""What `ward verify` proved, a line each time."""
+
 _LONGEST_LINE = 64 * 1024
 """A line is about 1 kB."""
 
@@ -38,14 +44,18 @@ def read(path: Path) -> Iterator[Record]:
 
 def last(path: Path) -> Record | None:
     """The newest whole line, or None. Reads the end of the file alone, however long it is."""
+    return next(newest(path), None)
+
+
+def newest(path: Path) -> Iterator[Record]:
+    """The whole lines at the end of the file, newest first: some sixty of them, however long it is."""
     if not path.exists():
-        return None
+        return
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LONGEST_LINE))
         lines = file.read().splitlines(keepends=True)
-    whole = (record for line in reversed(lines) if (record := _parsed(line)) is not None)
-    return next(whole, None)
+    yield from (record for line in reversed(lines) if (record := _parsed(line)) is not None)
 
 
 def _parsed(line: bytes) -> Record | None:

@@ -5,13 +5,14 @@ Each write carries its own identity (flow, checkpoint generation, action; batch 
 after a crash changes nothing.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
-from lakehouse import delta, maintenance
+from lakehouse import delta, maintenance, progress
 from lakehouse.delta import Write
 from lakehouse.pipeline import Flow
 from lakehouse.table import Table
@@ -41,6 +42,7 @@ JOINED_EACH = 120
 reads a patient's day would else open all of them until the night's maintenance."""
 
 _MINUTE = timedelta(minutes=1)
+_OUTCOMES = {"good": "observation", "bad": "quarantine", "dead": "dead_letter"}
 _COORDINATES = ("topic", "partition", "offset")
 _MINUTE_COLUMNS = tuple(column.name for column in VITAL_SIGN_MINUTE.columns)
 
@@ -56,6 +58,8 @@ class Batch:
     bad: tuple[datetime, ...]
     dense: tuple[datetime, ...]
     sparse: tuple[datetime, ...]
+    parsed: Mapping[str, int]
+    """How much there is of each outcome: values, or records for a dead letter."""
 
 
 def build(records: "DataFrame") -> "DataFrame":
@@ -73,6 +77,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int], None]:
     """The function that lands one batch of bronze records in the flow's tables."""
     identities, number = query.identities(config.data, flow), count(1)
+    parsed: Counter[str] = Counter(dict.fromkeys(_OUTCOMES.values(), 0))
 
     def write(records: "DataFrame", batch_id: int) -> None:
         def identity(action: str) -> Write:
@@ -81,14 +86,15 @@ def write_batch(flow: Flow, config: StreamConfig) -> Callable[["DataFrame", int]
         messages, resources = clinical_resource.split(records, config)
         clinical_resource.land(resources, config, identity)
         with query.held(build(messages)) as batch:
-            _land(batch, config, identity)
+            parsed.update(_land(batch, config, identity).parsed)
+        progress.append(config.data.progress(progress.PARSED), {"at": datetime.now(UTC).isoformat(), "parsed": parsed})
         if next(number) % JOINED_EACH == 0:
             maintenance.join(records.sparkSession, config.data.table(VITAL_SIGN_MINUTE))
 
     return write
 
 
-def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> None:
+def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Write]) -> Batch:
     data, batch = config.data, _batch(rows)
     if batch.dead:
         # By key, as all else: a rewind reads what has landed again.
@@ -104,6 +110,7 @@ def _land(rows: "DataFrame", config: StreamConfig, identity: Callable[[str], Wri
         replace_minutes(good.sparkSession, batch.dense, config, identity("minute/dense"))
     if batch.sparse:
         mend_minutes(_sparse(good, batch), batch.sparse, config, identity("minute/sparse"))
+    return batch
 
 
 def insert(
@@ -195,7 +202,10 @@ def _batch(rows: "DataFrame") -> Batch:
         wanted = (row for row in of_kind if dense is None or (row["count"] >= DENSE_ROWS) is dense)
         return tuple(sorted(datetime.fromtimestamp(row["minute"], UTC) for row in wanted))
 
-    return Batch(minutes("dead"), minutes("bad"), minutes("good", True), minutes("good", False))
+    parsed: Counter[str] = Counter()
+    for row in found:
+        parsed[_OUTCOMES[row["kind"]]] += row["count"]
+    return Batch(minutes("dead"), minutes("bad"), minutes("good", True), minutes("good", False), parsed)
 
 
 def _in(minutes: tuple[datetime, ...]) -> str:

@@ -1,12 +1,14 @@
 """The command ``ward``: every component, and everything a person or a DAG does, is one of its commands."""
 
 import errno
+import os
 import sys
 
 import typer
 
 from lakehouse.checkpoint import CheckpointError
 from lakehouse.delta_log import LogError
+from wardhouse import logs
 from wardhouse.commands import (
     airflow,
     alerts,
@@ -38,11 +40,13 @@ from wardhouse.commands import (
     simulate,
     sink,
     snapshot,
+    spark,
     status,
     stream,
     up,
     verify,
 )
+from wardhouse.errors import Failure
 
 app = typer.Typer(
     name="ward",
@@ -76,6 +80,7 @@ app.command("sink", rich_help_panel=_COMPONENTS)(sink.sink)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)
 app.command("airflow", rich_help_panel=_COMPONENTS)(airflow.airflow)
 app.command("simulate", rich_help_panel=_COMPONENTS)(simulate.simulate)
+app.add_typer(spark.app, name="spark", rich_help_panel=_COMPONENTS)
 
 alerts.app.command()(lab.simulate)
 app.add_typer(alerts.app, name="alerts", rich_help_panel=_WARD)
@@ -111,8 +116,9 @@ _DISK_ERRORS = {
 def main() -> None:
     """Entry point of the command."""
     try:
+        logs.begin(os.environ)
         app()
-    except (CheckpointError, LogError) as error:
+    except (CheckpointError, Failure, LogError) as error:
         typer.echo(f"ward: {error}", err=True)
         sys.exit(1)
     except OSError as error:

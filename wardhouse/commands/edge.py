@@ -98,7 +98,6 @@ def edge(
     from datetime import UTC, datetime, timedelta
 
     from alerting.pack import PackError, load
-    from alerting.terminal import printer
     from gateway import edge, keys, server
     from gateway.guard import Access
     from gateway.refused import Refusals
@@ -106,6 +105,7 @@ def edge(
     from gateway.upstream import UpstreamError, target
     from wardhouse.component import component
     from wardhouse.errors import failures
+    from wardhouse.logs import shower, teller
 
     def clock() -> datetime:
         return datetime.now(UTC)
@@ -127,8 +127,8 @@ def edge(
                 pack=pack,
                 clock=clock,
                 refusals=Refusals(folder / "refused", spool_limit * _MIB),
-                tell=(lambda _: None) if quiet else printer("local  "),
-                say=lambda text: typer.echo(f"edge: {text}", err=True),
+                tell=(lambda _: None) if quiet else shower("edge", "local  "),
+                say=teller("edge"),
                 access=access,
                 hosts=allowed_host or (),
                 local_after=timedelta(seconds=local_after),

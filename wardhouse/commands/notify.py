@@ -62,6 +62,7 @@ def _run(settings: Settings, path: Path, destinations: "Destinations") -> None:
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import failures
+    from wardhouse.logs import teller
     from wardhouse.signals import stop_on_signals
 
     # The client logs every attempt to reach a broker that is away; the notifier says once that it is.
@@ -77,7 +78,7 @@ def _run(settings: Settings, path: Path, destinations: "Destinations") -> None:
             on_ready=running.ready,
             # A data dir has one notifier at a time: after a crash the next one is known for the same.
             member=f"notify-{crc32(f'{platform.node()} {folder.root}'.encode()):08x}",
-            say=lambda text: typer.echo(f"notify: {text}", err=True),
+            say=teller("notify"),
         )
 
 

@@ -21,10 +21,10 @@ def router(
 
     from alerting.pack import PackError, load
     from alerting.router import RouterError, Topics, run
-    from alerting.terminal import printer
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import failures
+    from wardhouse.logs import shower, teller
     from wardhouse.signals import stop_on_signals
 
     # The client logs every attempt to reach a broker that is away; the router says once that it is.
@@ -40,8 +40,8 @@ def router(
                 progress_file=folder.progress("alert_router"),
                 stop=stop,
                 on_ready=running.ready,
-                show=None if quiet else printer(),
+                show=None if quiet else shower("router"),
                 # A data dir has one router at a time: after a crash the next one is known for the same.
                 member=f"router-{crc32(f'{platform.node()} {folder.root}'.encode()):08x}",
-                say=lambda text: typer.echo(f"router: {text}", err=True),
+                say=teller("router"),
             )

@@ -34,6 +34,7 @@ def verify(
             raise Failure(f"nothing to verify: {data.root} has no tables. `ward up --data-dir {data.root}` makes them")
         with broker_at(settings, data) as bootstrap:
             ledger = prove(settings, data, bootstrap, memory)
+    keep(ledger, data)
     show(ledger)
     if report:
         report.write_text(json.dumps(ledger.as_dict(), indent=2) + "\n", encoding="utf-8")
@@ -68,6 +69,17 @@ def prove(settings: Settings, data: DataDir, bootstrap: str, memory: str) -> "Le
         return verify_ledger(spark, config, broker_offsets(config))
     finally:
         spark.stop()
+
+
+def keep(ledger: "Ledger", data: DataDir) -> None:
+    """Note on the data dir what was proven, for whoever watches over it."""
+    from datetime import UTC, datetime
+
+    from lakehouse import progress
+    from lakehouse.ledger import Fault
+
+    faults = {fault.value: ledger.count(fault) for fault in Fault}
+    progress.append(data.progress(progress.LEDGER), {"at": datetime.now(UTC).isoformat(), "faults": faults})
 
 
 def show(ledger: "Ledger") -> None:

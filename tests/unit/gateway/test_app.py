@@ -168,6 +168,33 @@ def test_metrics_hold_the_counters_and_the_last_progress_of_each_flow(client: Te
     } - {line.replace("1.7723664e+09", "1772366400.0") for line in lines} == set()
 
 
+def test_every_answer_is_counted_by_its_status_but_for_what_machines_ask(client: TestClient) -> None:
+    client.post("/api/iot", json={})
+    client.get("/healthz", headers={"host": "attacker.example"})
+    client.get("/healthz")
+    client.get("/api/nothing")
+    client.get("/api/nothing", headers={"host": "attacker.example"})
+
+    lines = client.get("/metrics").text.splitlines()
+
+    assert {line for line in lines if line.startswith("ward_gateway_answer_seconds_count")} == {
+        f'ward_gateway_answer_seconds_count{{status="{status}"}} 1.0' for status in (400, 404, 422)
+    }
+
+
+def test_an_error_that_nobody_caught_counts_as_an_answer_that_failed(data: DataDir) -> None:
+    app = create_app(data, bootstrap_servers=NO_BROKER, clock=lambda: NOON, answer_within_s=0.2)
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        cache = app.state.services.cache
+        whole, cache._patients = cache._patients, None  # an error of our own, which no request can bring about
+        failed = client.get("/api/patients/ward/1/vitals/latest").status_code
+        cache._patients = whole
+        lines = client.get("/metrics").text.splitlines()
+
+    assert failed == 500
+    assert 'ward_gateway_answer_seconds_count{status="500"} 1.0' in lines
+
+
 def test_the_interface_describes_the_message_contract(client: TestClient) -> None:
     post = client.get("/openapi.json").json()["paths"]["/api/iot"]["post"]
 
