@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lakehouse.cluster import Cluster
 from lakehouse.datadir import DataDir
 from lakehouse.topics import Topic
 
@@ -22,6 +23,8 @@ class StreamConfig:
     pack: str = "adult"
     realtime: bool = True
     """Real-time mode for the alert flow; otherwise micro-batches with asynchronous progress."""
+    cluster: Cluster | None = None
+    """Where tasks run; None for threads of this process, ``cores`` of them."""
 
     def topic(self, topic: Topic) -> str:
         """The site's name of a declared topic."""
