@@ -84,8 +84,12 @@ def settings(cluster: Cluster, jars: Path) -> dict[str, str]:
 
 
 def address_towards(master: str) -> str:
-    """This machine's address as the master's machine sees it. Raises ClusterError where its name is unknown."""
+    """This machine's address as the master's machine sees it. Raises ClusterError where that is no known name."""
     url = urlsplit(master.removeprefix("k8s://").split(",")[0])
+    if url.hostname is None:
+        raise ClusterError(
+            f"{master} names no Spark master: give spark://HOST:PORT, k8s://https://HOST:PORT or local[N]"
+        )
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(url.hostname, url.port or 443, type=socket.SOCK_DGRAM)[0]
         # Nothing is sent: a datagram's socket only looks up the way.
@@ -154,6 +158,26 @@ def too_few(cluster: Cluster, there: int, least: int, why: str) -> str:
         " workers with as many cores and as much memory, or ask for others with --executors, --executor-cores and"
         " WARD_SPARK_EXECUTOR_MEMORY"
     )
+
+
+class Absence:
+    """Notices when a session that runs has had no executor for a while, and its tasks wait."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._since: float | None = None
+        self._told = False
+
+    def look(self, there: int, now: float) -> str | None:
+        """What to say, once, with so many executors ``there`` at ``now`` (seconds of any clock)."""
+        if there:
+            self._since, self._told = None, False
+            return None
+        self._since = now if self._since is None else self._since
+        if self._told or now - self._since < EXECUTORS_WAIT_S:
+            return None
+        self._told = True
+        return too_few(self._cluster, 0, 1, ONE_TASK)
 
 
 def require_shared(spark: "SparkSession", cluster: Cluster, folder: Path) -> None:

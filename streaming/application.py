@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 from alerting.compacted import TopicError
 from lakehouse import delta, delta_log, pause
 from lakehouse.checkpoint import position, require_whole
-from lakehouse.cluster import ONE_TASK, ClusterError, require, too_few
+from lakehouse.cluster import ONE_TASK, Absence, ClusterError, executors, require, too_few
 from lakehouse.pipeline import ALERT_LIMITS, Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
@@ -92,15 +92,21 @@ def run(
         application = Application(spark, flows, config, on_pause)
         application.tend(time.monotonic())
         on_ready()
+        absence = Absence(config.cluster) if config.cluster else None
         while not stop.wait(1.0):
             application.tend(time.monotonic())
+            if absence and (lacks := absence.look(len(executors(spark)), time.monotonic())):
+                log.error("tasks wait: %s", lacks)
         finish(application.queries())
     finally:
         spark.stop()
 
 
 def least_slots(flows: tuple[Flow, ...], config: StreamConfig) -> tuple[int, str]:
-    """Task slots without which these flows would wait for good, and why. Raises KafkaError."""
+    """Task slots without which these flows would wait for good, and why. Raises KafkaError.
+
+    The alert flow is one stage, without a shuffle: partitions are all that it holds slots for.
+    """
     if config.cluster is None or not config.realtime or ALERT_LIMITS not in flows:
         return 1, ONE_TASK
     with Evaluated(config) as evaluated:

@@ -26,6 +26,11 @@ class StreamConfig:
     cluster: Cluster | None = None
     """Where tasks run; None for threads of this process, ``cores`` of them."""
 
+    @property
+    def heaps(self) -> int:
+        """How many heaps a batch's rows are spread over. What bounds a batch is what one of them takes."""
+        return self.cluster.executors if self.cluster else 1
+
     def topic(self, topic: Topic) -> str:
         """The site's name of a declared topic."""
         return self.topics[topic.name]

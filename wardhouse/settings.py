@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Folder that set-up filled: ``spark`` and ``kafka`` below it."""
     topic_names: dict[str, str] = {}
     """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""
+    partitions: int | None = Field(default=None, ge=1)
+    """Partitions of each topic that is divided by patient, when topics are made; without it two."""
 
     spark_master: str | None = None
     """Spark master of a cluster (``spark://host:port``, ``k8s://https://host:port``); without one, threads of ours."""

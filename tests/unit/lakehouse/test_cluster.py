@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.cluster import Cluster, ClusterError, address_towards, require_shared_address, settings, too_few
+from lakehouse.cluster import Absence, Cluster, ClusterError, address_towards, require_shared_address, settings, too_few
 
 HERE = "spark://127.0.0.1:7077"
 ELSEWHERE = Cluster("spark://192.0.2.1:7077", 3, 4, "2g", driver_host="198.51.100.7")
@@ -55,6 +55,12 @@ def test_a_master_whose_name_is_unknown_is_an_error_that_says_what_to_correct() 
         address_towards("spark://no-such-host.invalid:7077")
 
 
+@pytest.mark.parametrize("master", ["yarn", "127.0.0.1:7077"])
+def test_what_names_no_master_is_refused(master: str) -> None:
+    with pytest.raises(ClusterError, match=f"{master} names no Spark master: give spark://HOST:PORT"):
+        address_towards(master)
+
+
 @pytest.mark.parametrize("bootstrap", ["127.0.0.1:9092", "localhost:9092,[::1]:9093"])
 def test_executors_elsewhere_cannot_use_a_broker_at_a_loopback_address(
     bootstrap: str, monkeypatch: pytest.MonkeyPatch
@@ -81,3 +87,15 @@ def test_a_cluster_with_too_few_slots_is_told_with_what_was_asked_and_what_to_do
         " partitions of vitals. Asked for were 3 executors of 4 cores and 2g: free or add workers with as many cores"
         " and as much memory, or ask for others with --executors, --executor-cores and WARD_SPARK_EXECUTOR_MEMORY"
     )
+
+
+def test_executors_that_stay_away_for_a_minute_are_told_once_and_again_after_they_have_been_there() -> None:
+    absence = Absence(ELSEWHERE)
+
+    told = [
+        absence.look(there, now) for there, now in ((3, 0), (0, 10), (0, 69), (0, 70), (0, 200), (1, 201), (0, 202))
+    ]
+
+    assert [text is not None for text in told] == [False, False, False, True, False, False, False]
+    assert str(told[3]).startswith("spark://192.0.2.1:7077 gives 0 task slots, and 1 are needed: one to run any task.")
+    assert absence.look(0, 262) == told[3]
