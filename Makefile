@@ -15,10 +15,10 @@ GUARD_TESTS := $(addprefix tests/unit/,lakehouse/test_privacy.py lakehouse/test_
 	gateway/test_oidc.py gateway/test_guard.py wardhouse/test_access.py wardhouse/test_snapshot.py dashboard/test_app.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check audit sbom coverage bench bench-quick chaos soak airflow dashboard notebooks clean
+.PHONY: help setup up test test-cluster check audit sbom coverage bench bench-quick chaos soak airflow dashboard notebooks clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## install everything into .venv and .jars; nothing to do, no network, when that is done
 	@$(PYTHON) wardhouse/bootstrap.py
@@ -29,6 +29,9 @@ up: setup  ## run the live pipeline with simulated patients, gateway and dashboa
 test: setup  ## every test
 	@# By file: the tests of one share a session or a broker. The long ones stand first in the order of the files.
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-cluster: setup  ## the tests on a Spark cluster of this machine's own, whose workers and master are killed
+	$(BIN)/pytest -m cluster tests/cluster $(ARGS)
 
 check: setup  ## style, types, layers, lock file, generated files
 	$(BIN)/ruff check

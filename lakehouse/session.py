@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse.cluster import LOOPBACK, Cluster, settings
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -54,8 +56,12 @@ def build_session(
     memory: str = "1g",
     java_options: str = "",
     conf: Mapping[str, str] | None = None,
+    cluster: Cluster | None = None,
 ) -> "SparkSession":
-    """A local session with ``cores`` task slots and ``memory`` heap. Raises SessionError when the jars are missing."""
+    """A session with ``memory`` heap: on a cluster, or local with ``cores`` task slots.
+
+    Raises SessionError when the jars are missing, ClusterError when there is no way to the cluster.
+    """
     spark_jars = jars.resolve() / "spark"
     if not any(spark_jars.glob("delta-spark_*.jar")):
         raise SessionError(f"no Delta Lake jars in {spark_jars}: run `make setup`, or set WARD_JARS to their folder")
@@ -64,15 +70,16 @@ def build_session(
     # Python workers run in this environment, not in whatever python3 is first on PATH. A session that is made here and
     # not by spark-submit takes it from the environment alone.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName(app_name).master(f"local[{cores}]")
+    builder = SparkSession.builder.appName(app_name).master(cluster.master if cluster else f"local[{cores}]")
     own = {
         "spark.driver.memory": memory,
         "spark.driver.extraClassPath": f"{spark_jars}/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j()} {java_options}".strip(),
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.host": LOOPBACK,
     }
-    for name, value in {**CONF, **own, **(conf or {})}.items():
+    asked = settings(cluster, spark_jars) if cluster else {}
+    for name, value in {**CONF, **own, **asked, **(conf or {})}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")

@@ -1,7 +1,7 @@
 """Every Kafka topic, declared: partitions, retention and compaction. Names are settings; these are the defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -84,3 +84,13 @@ TOPICS = (
     RISK,
     AUDIT,
 )
+
+
+def declared(partitions: int | None) -> tuple[Topic, ...]:
+    """Every topic; those that are divided by patient have so many partitions where a site asks for a number.
+
+    All of them have the same number: what the router reads and keeps of one patient is in one partition's share.
+    """
+    if partitions is None:
+        return TOPICS
+    return tuple(replace(topic, partitions=partitions) if topic.partitions > 1 else topic for topic in TOPICS)

@@ -6,9 +6,10 @@ normalisation and constraints with silver, so that what silver quarantines can r
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from alerting.compacted import from_beginning, newest
 from alerting.pack import Pack, PackError, load
 from lakehouse import progress
 from lakehouse.checkpoint import newest_whole
+from lakehouse.cluster import executors, slots
 from lakehouse.pipeline import Flow
 from lakehouse.render import first_fault
 from lakehouse.tables import OBSERVATION
@@ -42,6 +44,7 @@ LINGER_MS = 10
 """With both, an evaluation takes some tens of milliseconds instead of ten, and the flow a fraction of the processor."""
 PROGRESS_S = 5.0
 _LOOK_MS = 1_000
+_EXECUTORS_LOOK_S = 0.5
 _EARLIEST = -2
 """How Spark names the first offset of a partition."""
 
@@ -121,7 +124,8 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
         delivery_timeout_s=DELIVERY_TIMEOUT_S,
     )
     writer = writer.queryName(flow.name).option("checkpointLocation", str(config.data.next_checkpoint(flow)))
-    if realtime(spark, config, len(partitions)):
+    in_real_time = realtime(spark, config, len(partitions))
+    if in_real_time:
         log.info("alert flow: real-time mode, checkpoint every %g s", flow.trigger.total_seconds())
         interval = f"{flow.trigger.total_seconds():g} seconds"
         query = writer.outputMode("update").trigger(realTime=interval).start()  # type: ignore[call-overload]
@@ -133,6 +137,10 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
     log.info("alert flow: pack %s is in force", pack.label)
     Thread(target=tell, args=(query, flow, config, set(partitions)), name="alert-progress", daemon=True).start()
     Thread(target=stop_when_replaced, args=(query, pack, config), name="alert-pack", daemon=True).start()
+    if config.cluster is not None:
+        there, whole = partial(executors, spark), partial(realtime, spark, config, len(partitions))
+        watched = (query, there, whole if not in_real_time else None)
+        Thread(target=stop_when_moved, args=watched, name="alert-executors", daemon=True).start()
     return query  # type: ignore[no-any-return]
 
 
@@ -179,6 +187,31 @@ def _applied(query: "StreamingQuery", config: StreamConfig) -> Iterator[Pack]:
                     yield rules_in_force.decode(records[-1].value) or load(config.pack)
                 except PackError as error:
                     log.error("the pack that was applied cannot be used: %s", error)
+
+
+def stop_when_moved(
+    query: "StreamingQuery", executors: Callable[[], frozenset[str]], realtime: Callable[[], bool] | None
+) -> None:
+    """Stop the query when it had better start anew on a cluster that has changed.
+
+    In real-time mode (``realtime`` None) when an executor is lost: Spark would give its tasks to others, which repeat
+    everything since the batch began, up to an hour of messages, before they come to those of now. In micro-batches,
+    when ``realtime`` mode has its slots again.
+    """
+    from py4j.protocol import Py4JError
+
+    try:
+        there = executors()
+        while query.isActive:
+            if realtime is None and (lost := there - executors()):
+                log.warning("alert flow: lost executor %s: the flow starts anew", ", ".join(sorted(lost)))
+                query.stop()
+            elif realtime is not None and realtime():
+                log.info("alert flow: there are task slots for real-time mode: the flow starts anew")
+                query.stop()
+            time.sleep(_EXECUTORS_LOOK_S)
+    except (Py4JError, OSError) as error:
+        log.info("the session ended, and with it the look-out for executors: %s", error)
 
 
 def resumption(flow: Flow, config: StreamConfig) -> dict[int, int]:
@@ -229,4 +262,5 @@ def _tell(query: "StreamingQuery", evaluated: Evaluated, path: Path, reads: set[
 
 def realtime(spark: "SparkSession", config: StreamConfig, partitions: int) -> bool:
     """Whether real-time mode is asked for and has a task slot for each partition of ``vitals``."""
-    return config.realtime and spark.sparkContext.defaultParallelism >= partitions
+    there = slots(spark, config.cluster) if config.cluster else spark.sparkContext.defaultParallelism
+    return config.realtime and there >= partitions

@@ -17,10 +17,13 @@ from kafka.errors import KafkaError
 from alerting.compacted import TopicError
 from lakehouse import delta, delta_log, pause
 from lakehouse.checkpoint import position, require_whole
-from lakehouse.pipeline import FLOWS, Flow
+from lakehouse.cluster import ONE_TASK, Absence, ClusterError, executors, require, too_few
+from lakehouse.pipeline import ALERT_LIMITS, FLOWS, Flow
 from lakehouse.session import build_session
 from lakehouse.tables import TABLES
+from lakehouse.topics import VITALS
 from streaming.config import StreamConfig
+from streaming.evaluated import Evaluated
 from streaming.query import progress_listener
 
 if TYPE_CHECKING:
@@ -64,22 +67,53 @@ def run(
 ) -> None:
     """Run these flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing.
 
+    Raises ClusterError where a cluster is asked for that cannot run them, KafkaError where no broker answers then.
     ``on_pause`` is told when a pause has become effective, and when it is over.
     """
+    least, why = least_slots(flows, config)
+    if config.cluster is not None and config.cluster.slots < least:
+        # Before the seconds that a session takes to start.
+        raise ClusterError(too_few(config.cluster, config.cluster.slots, least, why))
+    # A real-time task that fails is not tried again, which would repeat what its batch has read: the flow starts anew.
     spark = build_session(
-        f"wardhouse-{name}", config.jars, cores=config.cores, memory=config.memory, java_options=JAVA_OPTIONS
+        f"wardhouse-{name}",
+        config.jars,
+        cores=config.cores,
+        memory=config.memory,
+        java_options=JAVA_OPTIONS,
+        conf={"spark.task.maxFailures": "1"} if ALERT_LIMITS in flows else {},
+        cluster=config.cluster,
     )
     try:
+        if config.cluster is not None:
+            require(spark, config.cluster, config.data.run, least, why)
         spark.streams.addListener(progress_listener(config.data))
         create_tables(spark, flows, config)
         application = Application(spark, flows, config, on_pause)
         application.tend(time.monotonic())
         on_ready()
+        absence = Absence(config.cluster) if config.cluster else None
         while not stop.wait(1.0):
             application.tend(time.monotonic())
+            if absence and (lacks := absence.look(len(executors(spark)), time.monotonic())):
+                log.error("tasks wait: %s", lacks)
         finish(application.queries())
     finally:
         spark.stop()
+
+
+def least_slots(flows: tuple[Flow, ...], config: StreamConfig) -> tuple[int, str]:
+    """Task slots without which these flows would wait for good, and why. Raises KafkaError.
+
+    The alert flow is one stage, without a shuffle: partitions are all that it holds slots for.
+    """
+    if config.cluster is None or not config.realtime or ALERT_LIMITS not in flows:
+        return 1, ONE_TASK
+    with Evaluated(config) as evaluated:
+        partitions = len(evaluated.partitions())
+    others = int(len(flows) > 1)
+    why = f"real-time mode holds one for each of the {partitions} partitions of {config.topic(VITALS)}"
+    return partitions + others, why + (", and the lakehouse takes one more" if others else "")
 
 
 class Application:

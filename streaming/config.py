@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lakehouse.cluster import Cluster
 from lakehouse.datadir import DataDir
 from lakehouse.topics import Topic
 
@@ -22,6 +23,13 @@ class StreamConfig:
     pack: str = "adult"
     realtime: bool = True
     """Real-time mode for the alert flow; otherwise micro-batches with asynchronous progress."""
+    cluster: Cluster | None = None
+    """Where tasks run; None for threads of this process, ``cores`` of them."""
+
+    @property
+    def heaps(self) -> int:
+        """How many heaps a batch's rows are spread over. What bounds a batch is what one of them takes."""
+        return self.cluster.executors if self.cluster else 1
 
     def topic(self, topic: Topic) -> str:
         """The site's name of a declared topic."""

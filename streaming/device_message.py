@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 MAX_RECORDS = 200_000
-"""A micro-batch's bound. At 1 kB a record 200 MB pass through the heap; less would pay Delta's fixed cost more."""
+"""A micro-batch's bound for each heap. At 1 kB a record 200 MB pass through; less would pay Delta's fixed cost more."""
 
 
 def build(records: "DataFrame") -> "DataFrame":
@@ -25,7 +25,8 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
     """Start the flow. Delta's sink notes query and batch id in its commit: a batch that runs again writes nothing."""
     topics = [config.topic(VITALS), config.topic(CLINICAL_RESOURCE)]
     since = query.kafka_start(config.data, flow)
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=MAX_RECORDS, since=since)
+    most = MAX_RECORDS * config.heaps
+    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=most, since=since)
     rows = query.observed(build(records))
     writer = rows.writeStream.format("delta").outputMode("append")
     return query.start(writer, flow, config, path=config.data.table(DEVICE_MESSAGE))

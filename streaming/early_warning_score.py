@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-MAX_BYTES = "48m"
-"""A batch's bound on silver bytes (compressed): some 1,500,000 observations, four minutes at 1,000 messages/s."""
+MAX_MIB = 48
+"""A batch's bound on silver bytes (compressed) for each heap: some 1,500,000 observations, four minutes at 1,000
+messages/s."""
 
 FEW_MINUTES = 60
 """Up to so many minutes are replaced as a whole, the rows of other patients among them: it costs the same however many
@@ -46,7 +47,7 @@ _IN_SPAN = "observed_at >= start AND observed_at < end + INTERVAL 60 SECONDS"
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow on silver as a stream."""
-    observations = query.read_table(spark, OBSERVATION, flow, config, max_bytes=MAX_BYTES)
+    observations = query.read_table(spark, OBSERVATION, flow, config, max_mib=MAX_MIB)
     writer = query.observed(observations).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-MAX_BYTES = "24m"
+MAX_MIB = 24
 """A batch's bound on bronze bytes (compressed): about 150,000 messages, which a 2 GiB heap takes with room."""
 
 DENSE_ROWS = 1_000
@@ -69,7 +69,7 @@ def build(records: "DataFrame") -> "DataFrame":
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow on bronze as a stream."""
-    records = query.read_table(spark, DEVICE_MESSAGE, flow, config, max_bytes=MAX_BYTES)
+    records = query.read_table(spark, DEVICE_MESSAGE, flow, config, max_mib=MAX_MIB)
     writer = query.observed(records).writeStream.foreachBatch(write_batch(flow, config))
     return query.start(writer, flow, config)
 

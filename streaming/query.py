@@ -67,13 +67,15 @@ def kafka_start(data: DataDir, flow: Flow) -> KafkaOffsets | None:
     return begins.kafka() if begins else None
 
 
-def read_table(spark: "SparkSession", table: Table, flow: Flow, config: StreamConfig, *, max_bytes: str) -> "DataFrame":
-    """A Delta table as a stream, from where the flow's generation begins; ``max_bytes`` bounds a micro-batch.
+def read_table(spark: "SparkSession", table: Table, flow: Flow, config: StreamConfig, *, max_mib: int) -> "DataFrame":
+    """A Delta table as a stream, from where the flow's generation begins; a micro-batch is ``max_mib`` for each heap.
 
     Versions that take rows away are passed over: retention deletes what is old, and a restore what is undone.
     """
     reader = (
-        spark.readStream.format("delta").option("maxBytesPerTrigger", max_bytes).option("skipChangeCommits", "true")
+        spark.readStream.format("delta")
+        .option("maxBytesPerTrigger", f"{max_mib * config.heaps}m")
+        .option("skipChangeCommits", "true")
     )
     begins = _begins(config.data, flow)
     read = begins.delta_version() if begins else None

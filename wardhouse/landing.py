@@ -18,6 +18,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.pipeline import BACKFILL, EARLY_WARNING_SCORE
 from lakehouse.spool import Spool
 from lakehouse.tables import DEVICE_MESSAGE, OBSERVATION
+from wardhouse.cluster import cluster_of
 from wardhouse.component import Running, component, read_state
 from wardhouse.errors import Failure
 from wardhouse.pausing import LAKEHOUSE, lakehouse_state
@@ -68,6 +69,7 @@ def _runs(data: DataDir, name: str) -> None:
 
 @contextmanager
 def _started(settings: Settings, data: DataDir, started: Running) -> Iterator[Callable[[], None]]:
+    from lakehouse.cluster import ClusterError
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
     from streaming.config import StreamConfig
@@ -81,6 +83,7 @@ def _started(settings: Settings, data: DataDir, started: Running) -> Iterator[Ca
         jars=settings.jars,
         cores=CORES[Which.LAKEHOUSE],
         memory=MEMORY[Which.LAKEHOUSE],
+        cluster=cluster_of(settings, CORES[Which.LAKEHOUSE]),
     )
     # Nothing is live: a batch begins when there is something for it.
     flows = tuple(replace(flow, trigger=timedelta(seconds=1)) for flow in _FLOWS)
@@ -90,7 +93,7 @@ def _started(settings: Settings, data: DataDir, started: Running) -> Iterator[Ca
     def work() -> None:
         try:
             run("backfill", flows, config, stop, ready.set, started.paused)
-        except (SessionError, StreamError) as error:
+        except (SessionError, StreamError, ClusterError) as error:
             failed.append(error)
         finally:
             ready.set()

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lakehouse import delta, record
+from lakehouse.cluster import Cluster, require
 from lakehouse.datadir import DataDir
 from lakehouse.maintenance import Maintained, maintain, tried
 from lakehouse.session import build_session
@@ -51,11 +52,14 @@ def run(
     jars: Path,
     memory: str,
     dry_run: bool,
+    cluster: Cluster | None = None,
 ) -> Iterator[Maintained]:
     """Maintain each table, record it, and say what was done; with ``dry_run`` only what would be."""
     kept = kept_for(data, kept, now)
-    spark = build_session("wardhouse-maintenance", jars, memory=memory)
+    spark = build_session("wardhouse-maintenance", jars, memory=memory, cluster=cluster)
     try:
+        if cluster is not None:
+            require(spark, cluster, data.run)
         if not dry_run:
             delta.create(spark, TABLE_MAINTENANCE, data.table(TABLE_MAINTENANCE))
         for table in tables:

@@ -36,6 +36,20 @@ class Settings(BaseSettings):
     """Folder that set-up filled: ``spark`` and ``kafka`` below it."""
     topic_names: dict[str, str] = {}
     """A site's own topic names by declared name, as JSON: {"vitals": "patient-data"}."""
+    partitions: int | None = Field(default=None, ge=1)
+    """Partitions of each topic that is divided by patient, when topics are made; without it two."""
+
+    spark_master: str | None = None
+    """Spark master of a cluster (``spark://host:port``, ``k8s://https://host:port``); without one, threads of ours."""
+    spark_executors: int = 2
+    """Executors of each session on a cluster."""
+    spark_executor_cores: int | None = None
+    """Task slots of each of them; None for what the application asks for."""
+    spark_executor_memory: str = "2g"
+    spark_driver_host: str | None = None
+    """Where executors reach a driver, if not at the address that it has towards the master."""
+    spark_executor_jars: str | None = None
+    """Folder on every worker that holds our jars; without one each executor gets them from the driver."""
 
     channels: Path | None = None
     """Channels file of ``ward notify``; without one nobody is told of alerts outside this stack."""

@@ -27,7 +27,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.flow_status import FlowTail, Follower, flow_tails
 from lakehouse.pipeline import ALERT_ROUTER
 from lakehouse.progress import Record
-from lakehouse.topics import ALERTS, TOPICS
+from lakehouse.topics import ALERTS, declared
 from wardhouse import report as reports
 from wardhouse.broker import LOOPBACK, bootstrap_servers, free_port
 from wardhouse.component import component, read_state
@@ -552,7 +552,7 @@ def _launch(
         supervisor.start(broker_program(data, port))
         supervisor.wait_ready(stop)
     bootstrap = bootstrap_servers(settings, data)
-    ensure(bootstrap, TOPICS, settings.topics())
+    ensure(bootstrap, declared(settings.partitions), settings.topics())
     on_topics(bootstrap)
     environment = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap}
     streams = stream_programs(data, one_jvm=options.one_jvm)

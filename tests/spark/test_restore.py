@@ -52,7 +52,7 @@ def restored(spark, lake) -> backup.Restoration:
 def news(spark, lake) -> list[int]:
     """What the score flow finds new in silver when it starts."""
     found: list[int] = []
-    rows = query.read_table(spark, SILVER, EARLY_WARNING_SCORE, lake, max_bytes="1g")
+    rows = query.read_table(spark, SILVER, EARLY_WARNING_SCORE, lake, max_mib=1024)
     folder = lake.data.checkpoint(EARLY_WARNING_SCORE)
     writer = rows.writeStream.foreachBatch(lambda batch, _: found.extend(seconds(batch)))
     writer.option("checkpointLocation", str(folder)).trigger(availableNow=True).start().awaitTermination()

@@ -29,7 +29,9 @@ def maintain(
     from contextlib import nullcontext
     from datetime import timedelta
 
+    from lakehouse.cluster import ClusterError
     from lakehouse.session import SessionError
+    from wardhouse.cluster import SLOTS, cluster_of
     from wardhouse.component import component
     from wardhouse.durations import seconds
     from wardhouse.errors import failures
@@ -38,15 +40,15 @@ def maintain(
     from wardhouse.status import utc_now
 
     settings, data, now = Settings(), data_dir(path), utc_now()
-    kept = timedelta(seconds=seconds(keep))
+    kept, cluster = timedelta(seconds=seconds(keep)), cluster_of(settings, SLOTS)
     with (
-        failures(SessionError),
+        failures(SessionError, ClusterError),
         component(data, "maintain"),
         paused_for(data, "ward maintain", now) if pause and not dry_run else nullcontext(),
         moving(data, "ward maintain", now) if not dry_run else nullcontext(),
     ):
         tables = wanted(data, table)
-        for done in run(data, tables, kept, now, jars=settings.jars, memory=memory, dry_run=dry_run):
+        for done in run(data, tables, kept, now, jars=settings.jars, memory=memory, dry_run=dry_run, cluster=cluster):
             typer.echo(_line(done, dry_run=dry_run))
 
 

@@ -30,6 +30,7 @@ def apply(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
     from lakehouse.pipeline import check
     from lakehouse.session import SessionError, build_session
     from lakehouse.tables import TABLES
+    from lakehouse.topics import declared
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import Failure, failures
@@ -40,7 +41,7 @@ def apply(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
     with failures(SessionError), component(data, "apply"):
         check()
         # Topics first: a broker that does not answer is known before a Java machine is started for the tables.
-        for name in ensure(bootstrap_servers(settings, data), names=settings.topic_names):
+        for name in ensure(bootstrap_servers(settings, data), declared(settings.partitions), settings.topic_names):
             typer.echo(f"done: topic {name}: created")
         steps = table_steps(data, TABLES)
         if any(step.statement for step in steps):
@@ -70,10 +71,11 @@ def _sign(step: "Step") -> str:
 
 
 def _topic_lines(settings: Settings, data: DataDir) -> list[str]:
+    from lakehouse.topics import declared
     from wardhouse.broker import bootstrap_servers
     from wardhouse.topics import differences
 
-    found = differences(bootstrap_servers(settings, data), names=settings.topic_names)
+    found = differences(bootstrap_servers(settings, data), declared(settings.partitions), settings.topic_names)
     return [f"{'apply ' if item.setting == 'topic' else 'decide'} topic {item}" for item in found]
 
 

@@ -43,7 +43,20 @@ def stream(
     path: DataDirOption = DEFAULT_DATA_DIR,
     realtime: Annotated[bool, typer.Option(help="Real-time mode for alerts; otherwise micro-batches.")] = True,
     pack: Annotated[str, typer.Option(help="Rule pack: a name under alerting/rules, or a file.")] = "adult",
-    memory: Annotated[str | None, typer.Option(help="Java heap, such as 2g.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Java heap, such as 2g; of the driver, with --master.")] = None,
+    master: Annotated[
+        str | None,
+        typer.Option(
+            envvar="WARD_SPARK_MASTER", help="Run on this Spark cluster: spark://HOST:PORT, k8s://https://HOST:PORT."
+        ),
+    ] = None,
+    executors: Annotated[
+        int | None, typer.Option(min=1, help="With --master: how many; WARD_SPARK_EXECUTORS, or 2.")
+    ] = None,
+    executor_cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --master: task slots of each; enough for as many as without a cluster."),
+    ] = None,
     timeout: Annotated[str, typer.Option(help="pause, resume: how long to wait until it is effective.")] = "5m",
     reason: Annotated[str, typer.Option(help="pause: why, for whoever looks at the status.")] = "asked for",
 ) -> None:
@@ -57,7 +70,10 @@ def stream(
     elif action is Action.RESUME:
         _resume(data_dir(path), seconds(timeout))
     else:
-        _run(Application(action), data_dir(path), realtime, pack, memory)
+        asked = {"spark_master": master, "spark_executors": executors, "spark_executor_cores": executor_cores}
+        given = {name: value for name, value in asked.items() if value is not None}
+        settings = Settings().model_copy(update=given)
+        _run(Application(action), settings, data_dir(path), realtime=realtime, pack=pack, memory=memory)
 
 
 def _pause(data: DataDir, reason: str, timeout_s: float) -> None:
@@ -79,18 +95,22 @@ def _resume(data: DataDir, timeout_s: float) -> None:
     typer.echo("the lakehouse goes on" if runs else "no stream runs; the next one starts without a pause")
 
 
-def _run(application: Application, data: DataDir, realtime: bool, pack: str, memory: str | None) -> None:
+def _run(
+    application: Application, settings: Settings, data: DataDir, *, realtime: bool, pack: str, memory: str | None
+) -> None:
     import logging
 
     from kafka.errors import KafkaError
 
     from alerting.compacted import TopicError
     from alerting.pack import PackError
+    from lakehouse.cluster import ClusterError, require_shared_address
     from lakehouse.pipeline import flows_of
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
     from streaming.config import StreamConfig
     from wardhouse.broker import bootstrap_servers
+    from wardhouse.cluster import cluster_of
     from wardhouse.component import component
     from wardhouse.errors import failures
     from wardhouse.signals import stop_on_signals
@@ -100,7 +120,6 @@ def _run(application: Application, data: DataDir, realtime: bool, pack: str, mem
     logging.getLogger("py4j").setLevel(logging.WARNING)
     # A broker that is away is told once, by the error it ends in, and not ten times a second by the client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    settings = Settings()
     config = StreamConfig(
         data=data,
         bootstrap=bootstrap_servers(settings, data),
@@ -110,15 +129,18 @@ def _run(application: Application, data: DataDir, realtime: bool, pack: str, mem
         memory=memory or MEMORY[application],
         pack=pack,
         realtime=realtime,
+        cluster=cluster_of(settings, CORES[application]),
     )
     applications = ("alerts", "lakehouse") if application is Application.BOTH else (application.value,)
     flows = tuple(flow for each in applications for flow in flows_of(each))
     name = "stream" if application is Application.BOTH else f"stream-{application.value}"
     with (
-        failures(StreamError, SessionError, PackError, KafkaError, TopicError),
+        failures(StreamError, SessionError, ClusterError, PackError, KafkaError, TopicError),
         component(data, name) as running,
         stop_on_signals() as stop,
     ):
         # Before the seconds that a Java machine takes to start.
+        if config.cluster is not None:
+            require_shared_address(config.cluster.master, config.bootstrap)
         require(config.bootstrap, config.topics.values(), timeout_s=BROKER_WAIT_S)
         run(name, flows, config, stop, running.ready, running.paused)

@@ -25,11 +25,12 @@ def verify(
     """
     import json
 
+    from lakehouse.cluster import ClusterError
     from lakehouse.session import SessionError
     from wardhouse.errors import Failure, failures
 
     settings, data = Settings(), data_dir(path)
-    with failures(SessionError):
+    with failures(SessionError, ClusterError):
         if not data.table_root.exists():
             raise Failure(f"nothing to verify: {data.root} has no tables. `ward up --data-dir {data.root}` makes them")
         with broker_at(settings, data) as bootstrap:
@@ -58,14 +59,20 @@ def broker_at(settings: Settings, data: DataDir) -> Iterator[str]:
 
 def prove(settings: Settings, data: DataDir, bootstrap: str, memory: str) -> "Ledger":
     """The ledger of a data dir, in a Spark session of its own."""
+    from lakehouse.cluster import require, require_shared_address
     from lakehouse.session import build_session
     from streaming.config import StreamConfig
     from streaming.verify import broker_offsets
     from streaming.verify import verify as verify_ledger
+    from wardhouse.cluster import SLOTS, cluster_of
 
-    config = StreamConfig(data, bootstrap, settings.topics(), settings.jars, cores=2, memory=memory)
-    spark = build_session("wardhouse-verify", config.jars, cores=config.cores, memory=config.memory)
+    config = StreamConfig(data, bootstrap, settings.topics(), settings.jars, SLOTS, memory)
+    cluster = cluster_of(settings, SLOTS)
+    spark = build_session("wardhouse-verify", config.jars, cores=SLOTS, memory=memory, cluster=cluster)
     try:
+        if cluster is not None:
+            require_shared_address(cluster.master, bootstrap)
+            require(spark, cluster, data.run)
         return verify_ledger(spark, config, broker_offsets(config))
     finally:
         spark.stop()
