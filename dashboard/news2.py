@@ -59,8 +59,9 @@ def stretches(points: Iterable[Mapping[str, Any]], start: datetime, stop: dateti
     It stands until the next one, and no longer than a score may stand that nobody has confirmed: then there is a gap.
     """
     rows = list(points)
-    nexts = [row["observed_at"] for row in rows[1:]]
-    ends = [min(after, row["observed_at"] + STANDS) for row, after in zip(rows, [*nexts, stop], strict=True)]
+    nexts = [*(row["observed_at"] for row in rows[1:]), stop]
+    # Of no rows there is no last one, which would stand until the end.
+    ends = [min(after, row["observed_at"] + STANDS) for row, after in zip(rows, nexts, strict=False)]
     stood = [
         {**row, "begins": max(row["observed_at"], start), "ends": min(end, stop)}
         for row, end in zip(rows, ends, strict=True)

@@ -47,3 +47,4 @@ def test_a_change_stands_until_the_next_one_and_ends_where_nobody_confirms_it() 
 
 def test_what_ended_before_the_span_is_not_in_it() -> None:
     assert stretches([row(1, 1, -10)], NOON, NOON + HOUR) == []
+    assert stretches([], NOON, NOON + HOUR) == []

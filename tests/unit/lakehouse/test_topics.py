@@ -19,5 +19,6 @@ def test_what_is_divided_by_patient_has_as_many_partitions_as_asked_for_and_the_
         "alerts": 24,
         "alert.notification": 24,
         "alert.delivery": 24,
+        "risk": 24,
         "audit": 1,
     }
