@@ -1,0 +1,98 @@
+"""A round of risks beside the ward: what the features of every patient take, and what the model does.
+
+    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5]
+
+Gold has a minute of six signals of each patient for so many hours, in a file an hour, as the stream and its joining
+leave it. A round asks for all of them, as after a minute in which all were heard of. Medians of the rounds; the first,
+which finds nothing in memory, stands by itself.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import deltalake  # noqa: TID253 - it writes what the stream would have
+import numpy as np
+import pyarrow as pa
+
+from lakehouse.datadir import DataDir
+from lakehouse.models import scoring
+from lakehouse.models.features import NAMES
+from lakehouse.models.risk import Recipe, RiskModel, fit
+from lakehouse.models.serving import Role, Served
+from lakehouse.tables import PATIENT, SCORE_INPUT, VITAL_SIGN_MINUTE
+from lakehouse.vocabulary import signal_by_name
+from tests.fixtures.delta import arrow
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+SIGNALS = ("heart_rate", "respiratory_rate", "spo2", "systolic_bp", "mean_bp", "temperature")
+GOAL_S = 5.0
+
+
+def fill(data: DataDir, patients: int, hours: int) -> None:
+    """Write gold: every minute of every patient, hour by hour."""
+    random = np.random.default_rng(1)
+    ids, codes = [f"mrn/{number:06}" for number in range(patients)], [signal_by_name()[name].code for name in SIGNALS]
+    rows = patients * len(codes)
+    for table in (SCORE_INPUT, PATIENT):
+        deltalake.write_deltalake(data.table(table), arrow(table))
+    schema = arrow(VITAL_SIGN_MINUTE).schema
+    for hour in range(hours):
+        begin = NOW - timedelta(hours=hours - hour)
+        mean = random.normal(80, 10, rows * 60)
+        columns = {
+            "patient_id": np.tile(np.repeat(ids, len(codes)), 60),
+            "code": np.tile(codes, patients * 60),
+            "minute": np.repeat([begin + timedelta(minutes=minute) for minute in range(60)], rows),
+            "unit": np.full(rows * 60, "1"),
+            "count": np.full(rows * 60, 60),
+            "min": mean - 2,
+            "mean": mean,
+            "max": mean + 2,
+            "first": mean,
+            "last": mean + 1,
+        }
+        deltalake.write_deltalake(data.table(VITAL_SIGN_MINUTE), pa.table(columns).cast(schema), mode="append")
+
+
+def model() -> RiskModel:
+    """One of the usual size, fitted to what is drawn by chance."""
+    random = np.random.default_rng(2)
+    x = random.normal(size=(2000, len(NAMES)))
+    patients = np.array([str(row % 200) for row in range(2000)])
+    return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(), 1)
+
+
+def main() -> None:
+    """Print what a round takes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=1000)
+    parser.add_argument("--hours", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    served = Served(1, Role.IN_SERVICE, model())
+    whole, asking, used = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        data = DataDir(Path(folder))
+        fill(data, options.patients, options.hours)
+        for _ in range(options.rounds + 1):
+            began, before = time.perf_counter(), time.process_time()
+            rows = scoring.beside_the_ward(data, [served], {1: {}}, NOW)
+            whole.append(time.perf_counter() - began)
+            used.append(time.process_time() - before)
+            if len(rows) != options.patients:
+                raise SystemExit(f"{len(rows)} of {options.patients} patients were scored")
+            began = time.perf_counter()
+            served.model.explained(np.random.default_rng(3).normal(size=(options.patients, len(NAMES))))
+            asking.append(time.perf_counter() - began)
+    print(f"{options.patients:,} patients, {options.hours} hours of {len(SIGNALS)} signals, {os.cpu_count()} cores")
+    print(f"a round: {median(whole[1:]):.2f} s, the first {whole[0]:.2f} s (goal {GOAL_S:g} s)")
+    print(f"  of it the model and its reasons: {median(asking[1:]):.2f} s; processor time: {median(used[1:]):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
