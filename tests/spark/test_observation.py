@@ -150,10 +150,10 @@ def test_what_monitors_send_for_no_reading_is_no_value_and_zero_only_where_zero_
         observe(*(encoded(one) for one in sent)).orderBy("offset").select("code", "source_value", "failed_constraints")
     )
 
-    # No monitor means "no reading" by a zero of these; an oxygen flow of zero, a count of no cells and a verbal score
-    # that cannot be tested are values.
+    # No monitor means "no reading" by a zero of these; an oxygen flow of zero, a count of no cells, a verbal score that
+    # cannot be tested and a risk of nothing are values.
     impossible = {"8310-5", "3150-6", "9269-2", "9267-6", "9268-4", "2339-0", "2019-8", "wardhouse-spo2-scale"}
-    values = {"3151-8", "6690-2", "26508-2", "9270-0"}
+    values = {"3151-8", "6690-2", "26508-2", "9270-0", "wardhouse-deterioration-risk"}
 
     def expected(code: str, value: float) -> list[str]:
         if value != 0:
