@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import altair as alt
 import pandas as pd  # noqa: TID253 - only a running Streamlit imports this package
 import streamlit as st  # noqa: TID253 - as above
+from streamlit.delta_generator import DeltaGenerator  # noqa: TID253 - as above
 
 from alerting.pack import Pack
 from dashboard import trend_charts as charts
@@ -58,20 +59,30 @@ def _choose(data: DataDir, now: datetime, zone: ZoneInfo, who: Visitor) -> tuple
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     # The week that is over, where there is one: half a week is not held against a whole one.
     over = next((number for number, one in enumerate(weeks) if one.stop <= now), 0)
-    name = middle.selectbox("Week", names, index=over, format_func=lambda text: week(text, zone).words, key="week")
+    name = _week_box(middle, "Week", names, zone, index=over)
     shown = week(name, zone)
     others = [other for other in (shown.before.name, *names) if other != name]
-    against = right.selectbox(
-        "Against", list(dict.fromkeys(others)), format_func=lambda text: week(text, zone).words, key="against"
-    )
+    against = _week_box(right, "Against", list(dict.fromkeys(others)), zone)
     known = [unit for unit in _units(str(data.root), name, zone) if who.sees(unit)]
     if not known:
         empty(
             "No care unit is known", "No message, alert or stay names one: docs/reports.md says where units come from."
         )
         return None
-    unit = left.selectbox("Unit", known, key="unit")
+    unit = left.selectbox("Unit", known, key="unit", bind="query-params")
     return unit, shown, week(against, zone)
+
+
+def _week_box(place: DeltaGenerator, label: str, names: list[str], zone: ZoneInfo, index: int = 0) -> str:
+    """A choice among weeks, which the address of the page keeps."""
+    return place.selectbox(
+        label,
+        names,
+        index=index,
+        format_func=lambda text: week(text, zone).words,
+        key=label.lower(),
+        bind="query-params",
+    )
 
 
 @st.cache_data(ttl=KEPT_S, show_spinner=False)

@@ -199,7 +199,6 @@ def test_flows_go_back_and_tables_are_restored_and_every_row_is_there_once(stack
         "silver.encounter": 0,
         "silver.clinical_resource": 0,
         "gold.early_warning_score": counts["gold.early_warning_score"],
-        "gold.risk_score": 0,
         "gold.alert_event": 4,
         "gold.alert": 2,
         "gold.alert_notification": 2,
