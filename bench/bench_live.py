@@ -37,8 +37,8 @@ SLOW_RATE, SLOW_GOLD_MS = 100, 30_000
 """At so few messages a second gold is to be fresher."""
 
 
-def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
-    """One run of the stack; its report, with how long it took from a message to a webhook."""
+def run(rate: int, patients: int, duration: str, data: Path, *more: str) -> dict[str, Any]:
+    """One run of the stack, with ``more`` given to ``ward up``; its report, with how long a webhook took."""
     report = data / "report.json"
     arrived: dict[str, float] = {}
     caused: dict[str, int] = {}
@@ -60,7 +60,7 @@ def run(rate: int, patients: int, duration: str, data: Path) -> dict[str, Any]:
         "--channels",
         file,
     ]
-    subprocess.run([*command, "--rate", str(rate), "--patients", str(patients)], check=True)
+    subprocess.run([*command, "--rate", str(rate), "--patients", str(patients), *more], check=True)
     webhook.shutdown()
     took = sorted(arrived[name] - at for name, at in caused.items())
     p50, p99 = (float(np.percentile(took, q)) if took else None for q in (50, 99))

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -24,6 +25,8 @@ from wardhouse.component import SUPERVISOR_VARIABLE, State, read_state
 from wardhouse.errors import Failure
 
 LOG_LINES_SHOWN = 12
+_REASON = "ward: "
+_REASON_WITHIN_LINES = 500
 LOG_BYTES_KEPT = 20_000_000
 """A log that is longer when its component starts becomes NAME.log.1, and a fresh one begins."""
 LEAST_FREE_BYTES = 32_000_000
@@ -348,12 +351,23 @@ class Supervisor:
     def _why(self, child: _Child, what: str) -> str:
         """What happened, in the component's own words where its command gave a reason, else with its last log lines."""
         path = self.log(child.program.name)
+        if reason := _reason(last_lines(path, _REASON_WITHIN_LINES, child.log_begins_at)):
+            return f"{what}: {reason}"
         lines = last_lines(path, LOG_LINES_SHOWN, child.log_begins_at)
-        reason = next((place for place, line in enumerate(lines) if line.startswith("ward: ")), None)
-        if reason is not None:
-            return f"{what}: " + "\n".join(lines[reason:]).removeprefix("ward: ")
         shown = "".join(f"\n    {line}" for line in lines)
         return f"{what}. The end of {path}:{shown}"
+
+
+def _reason(lines: list[str]) -> str:
+    """The last reason that a command gave, with the lines indented below it; empty where it gave none.
+
+    A Java machine that is brought to its end by it may say a lot afterwards.
+    """
+    at = max((number for number, line in enumerate(lines) if line.startswith(_REASON)), default=None)
+    if at is None:
+        return ""
+    more = takewhile(lambda line: line.startswith("    "), lines[at + 1 :])
+    return "\n".join([lines[at].removeprefix(_REASON), *more])
 
 
 def last_lines(path: Path, count: int, since: int = 0) -> list[str]:

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 WARM_UP = timedelta(seconds=60)
 """Left out of the figures that end in ``_warm``: Java compiles its hot paths in the first minute."""
 _POINTS_PER_BATCH = 100
+_POINTS_OF_A_LINE = 3
 _RECEIVED_AT = re.compile(rb'"received_at":(\d+)')
 
 Summary = dict[str, float | int | None]
-"""p50, p95, p99, p999 and max in ms, and the count they are of; None where there is nothing to measure."""
+"""p50, p90, p95, p99, p999 and max in ms, and the count they are of; None where there is nothing to measure."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def build(run: Run, data: DataDir, bootstrap: str) -> dict[str, Any]:
         "cpu_s_per_million_messages": cpu_per_million(run.settled, run.last),
         "restarts": dict(run.restarts),
         "largest_lag": {flow: largest_lag(lines) for flow, lines in run.flows.items()},
+        "lag_growth_per_s": {flow: lag_growth(lines, warm, _ms(run.stopped_at)) for flow, lines in run.flows.items()},
         "started_at": run.started_at.isoformat(),
         "sending_at": run.sending_at.isoformat() if run.sending_at else None,
         "stopped_at": run.stopped_at.isoformat(),
@@ -126,14 +128,14 @@ def summary(latencies_ms: "Sequence[float] | np.ndarray[Any, Any]", weights: Seq
     """Percentiles of latencies in ms, each value counting as often as its weight says (once, by default)."""
     import numpy as np
 
-    names = ("p50", "p95", "p99", "p999", "max")
+    names = ("p50", "p90", "p95", "p99", "p999", "max")
     if len(latencies_ms) == 0:
         return {**dict.fromkeys(names), "count": 0}
     values = np.asarray(latencies_ms, dtype=float)
     order = np.argsort(values)
     share = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
     cumulated = np.cumsum(share[order])
-    at = np.searchsorted(cumulated, np.array([0.5, 0.95, 0.99, 0.999, 1.0]) * cumulated[-1] * (1 - 1e-12))
+    at = np.searchsorted(cumulated, np.array([0.5, 0.9, 0.95, 0.99, 0.999, 1.0]) * cumulated[-1] * (1 - 1e-12))
     found = (round(float(value), 1) for value in values[order][at])
     return {**dict(zip(names, found, strict=True)), "count": round(float(cumulated[-1]))}
 
@@ -187,6 +189,21 @@ def largest_lag(lines: Iterable[Record]) -> int | None:
     return max(lags, default=None)
 
 
+def lag_growth(lines: Iterable[Record], since_ms: int | None, until_ms: int) -> float | None:
+    """Records a second by which a flow fell behind between two instants, a line through its lags; None of under three."""
+    import numpy as np
+
+    points = [
+        (line["committed_at"] / 1000, line["lag"])
+        for line in lines
+        if line.get("lag") is not None and since_ms is not None and since_ms <= line.get("committed_at", 0) <= until_ms
+    ]
+    if len(points) < _POINTS_OF_A_LINE:
+        return None
+    at, lag = np.array(points, dtype=float).T
+    return round(float(np.polyfit(at - at[0], lag, 1)[0]), 2)
+
+
 def evaluation_latencies(bootstrap: str, topic: str, since: Offsets, until: Offsets) -> list[tuple[int, int]]:
     """For each evaluation between the offsets: its broker timestamp, and ms since that of the vitals record."""
     from kafka import KafkaConsumer, TopicPartition
@@ -219,7 +236,11 @@ def evaluation_latencies(bootstrap: str, topic: str, since: Offsets, until: Offs
 
 
 def _warm_ms(run: Run) -> int | None:
-    return int((run.sending_at + WARM_UP).timestamp() * 1000) if run.sending_at else None
+    return _ms(run.sending_at + WARM_UP) if run.sending_at else None
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
 
 
 def _seconds(begin: datetime, end: datetime | None) -> float | None:

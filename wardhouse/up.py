@@ -60,6 +60,8 @@ class Options:
     rate: float | None = None
     faults: str | None = None
     simulator: bool = True
+    realtime: bool = True
+    """Real-time mode for alerts; otherwise micro-batches."""
     one_jvm: bool = False
     gateway: bool = False
     dashboard: bool = False
@@ -88,11 +90,12 @@ def broker_program(data: DataDir, port: int) -> Program:
     return Program("broker", (*_ward("broker", data), "--port", str(port)), stop_s=30)
 
 
-def stream_programs(data: DataDir, *, one_jvm: bool) -> tuple[Program, ...]:
+def stream_programs(data: DataDir, *, one_jvm: bool, realtime: bool = True) -> tuple[Program, ...]:
     """The Spark applications; they finish the batch they are in before they stop."""
+    mode = () if realtime else ("--no-realtime",)
     if one_jvm:
-        return (Program("stream", _ward("stream", data), stop_s=60),)
-    alerts = Program("stream-alerts", _ward("stream", data, "alerts"), stop_s=30)
+        return (Program("stream", _ward("stream", data, *mode), stop_s=60),)
+    alerts = Program("stream-alerts", _ward("stream", data, "alerts", *mode), stop_s=30)
     return (alerts, Program("stream-lakehouse", _ward("stream", data, "lakehouse"), nice=DELTA_NICE, stop_s=60))
 
 
@@ -555,7 +558,7 @@ def _launch(
     ensure(bootstrap, declared(settings.partitions), settings.topics())
     on_topics(bootstrap)
     environment = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap}
-    streams = stream_programs(data, one_jvm=options.one_jvm)
+    streams = stream_programs(data, one_jvm=options.one_jvm, realtime=options.realtime)
     readers = (router_program(data), *extra_programs(data, options))
     senders = (simulator_program(data, options),) if options.simulator else ()
     for programs in (streams, readers, senders):

@@ -1,10 +1,15 @@
 """Batches of bronze into silver and gold, over real tables: repeated, late, corrected, and cut off at every write."""
 
+import random
+import shutil
+from dataclasses import replace
 from functools import wraps
+from itertools import pairwise
 
 import pytest
 
 from lakehouse import delta, progress
+from lakehouse.datadir import DataDir
 from lakehouse.pipeline import OBSERVATION as FLOW
 from lakehouse.tables import DEAD_LETTER, OBSERVATION, OBSERVATION_QUARANTINE, PATIENT, VITAL_SIGN_MINUTE
 from lakehouse.transforms.vital_sign_minute import vital_sign_minute
@@ -187,3 +192,47 @@ def test_a_correction_that_names_another_signal_moves_its_value(lake, found, rec
     corrected = encoded(heart_rate(70, record_id="r", code="8889-8"), message_id="c", status="corrected")
     write(records(corrected, first=1), 1)
     assert [row[:4] for row in found.gold()] == [("mrn/1", "8889-8", "12:00", 1)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_comes_twice_and_in_whatever_order_and_batches_gives_the_same_rows(
+    spark, lake, empty_tables, records, monkeypatch, tmp_path, seed
+):
+    chance = random.Random(seed)
+    monkeypatch.setattr(observation, "DENSE_ROWS", 8)
+    messages = [
+        sent(f"11:0{chance.randrange(4)}:{chance.randrange(60):02}", chance.choice((70, 80, 999)), patient_id=patient)
+        for patient in ("mrn/1", "mrn/2")
+        for _ in range(15)
+    ]
+    changed = [
+        encoded(heart_rate(90, record_id="r"), message_id="first", observed_at="2026-03-01T11:01:30Z"),
+        encoded(
+            heart_rate(95, record_id="r"), message_id="then", observed_at="2026-03-01T11:01:30Z", status="corrected"
+        ),
+        sent("11:02:10", 60, message_id="gone"),
+        sent("11:02:10", 60, message_id="gone", status="entered-in-error"),
+    ]
+    once = [*dict.fromkeys(messages), *changed]
+    again = [*once, *chance.sample(once, len(once) // 2)]
+    chance.shuffle(again)
+    shutil.copytree(empty_tables.root, tmp_path / "other")
+    other = replace(lake, data=DataDir(tmp_path / "other"))
+
+    observation.write_batch(FLOW, lake)(records(*once), 0)
+    write, cuts = observation.write_batch(FLOW, other), sorted(chance.sample(range(1, len(again)), 3))
+    for number, (first, last) in enumerate(pairwise((0, *cuts, len(again)))):
+        for _ in range(chance.choice((1, 2))):
+            write(records(*again[first:last], first=first), number)
+
+    def found(config):
+        seen = Lake(spark, config)
+        keys = ("hex(observation_id)", "hex(version)", "patient_id", "observed_at", "value", "status")
+        assert seen.differing() == 0
+        return seen.rows(OBSERVATION, *keys), seen.rows(OBSERVATION_QUARANTINE, *keys[:2]), seen.gold()
+
+    silver, quarantine, gold = found(other)
+    assert (silver, quarantine, gold) == found(lake)
+    assert len(silver) == len({row[:2] for row in silver})
+    assert len(quarantine) == len(set(quarantine)) > 0
+    assert len(silver) + len(quarantine) == len(once)

@@ -43,7 +43,11 @@ DEAF = """
 FAILS = """
     import sys
     print("something went wrong", file=sys.stderr)
-    sys.exit("ward: port 1 is taken: choose another")
+    print("ward: port 1 is taken: choose another", file=sys.stderr)
+    print("    or end what has it", file=sys.stderr)
+    for _ in range(40):
+        print("\\tat java.lang.Thread.run(Thread.java:840)", file=sys.stderr)
+    sys.exit(1)
 """
 CRASHES = """
     print("line one")
@@ -201,7 +205,7 @@ def test_a_component_that_does_not_start_is_told_in_its_own_words(
     supervisor.start(program("web", FAILS))
     with pytest.raises(GaveUp) as told:
         supervisor.wait_ready(Event())
-    assert str(told.value) == "web did not start: port 1 is taken: choose another"
+    assert str(told.value) == "web did not start: port 1 is taken: choose another\n    or end what has it"
 
 
 def test_a_component_that_crashes_at_its_start_is_told_with_its_log(

@@ -1,12 +1,13 @@
 from lakehouse.progress import Record
-from wardhouse.report import Use, batch_latency, cores, cpu_per_million, largest_lag, messages_sent, summary
+from wardhouse.report import Use, batch_latency, cores, cpu_per_million, lag_growth, largest_lag, messages_sent, summary
 
-NOTHING = {"p50": None, "p95": None, "p99": None, "p999": None, "max": None, "count": 0}
+NOTHING = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None, "count": 0}
 
 
 def test_percentiles_are_values_that_occurred() -> None:
     assert summary([float(value) for value in range(1, 1001)]) == {
         "p50": 500.0,
+        "p90": 900.0,
         "p95": 950.0,
         "p99": 990.0,
         "p999": 999.0,
@@ -20,12 +21,13 @@ def test_without_values_every_percentile_is_unknown() -> None:
 
 
 def test_one_value_is_all_of_its_percentiles() -> None:
-    assert summary([7.0]) == {"p50": 7.0, "p95": 7.0, "p99": 7.0, "p999": 7.0, "max": 7.0, "count": 1}
+    assert summary([7.0]) == {"p50": 7.0, "p90": 7.0, "p95": 7.0, "p99": 7.0, "p999": 7.0, "max": 7.0, "count": 1}
 
 
 def test_a_value_counts_as_often_as_its_weight_says() -> None:
     assert summary([1.0, 2.0], weights=[99, 1]) == {
         "p50": 1.0,
+        "p90": 1.0,
         "p95": 1.0,
         "p99": 1.0,
         "p999": 2.0,
@@ -40,7 +42,15 @@ def batch(rows: int, oldest: int, newest: int, committed: int) -> Record:
 
 def test_a_batch_spreads_its_records_between_its_oldest_and_its_newest() -> None:
     found = batch_latency([batch(1000, oldest=0, newest=9900, committed=10_000)])
-    assert found == {"p50": 5000.0, "p95": 9500.0, "p99": 9900.0, "p999": 10_000.0, "max": 10_000.0, "count": 1000}
+    assert found == {
+        "p50": 5000.0,
+        "p90": 9000.0,
+        "p95": 9500.0,
+        "p99": 9900.0,
+        "p999": 10_000.0,
+        "max": 10_000.0,
+        "count": 1000,
+    }
 
 
 def test_what_came_before_the_warm_up_was_over_does_not_count() -> None:
@@ -57,6 +67,7 @@ def test_batches_count_by_their_rows_and_empty_ones_not_at_all() -> None:
     ]
     assert batch_latency(lines) == {
         "p50": 100.0,
+        "p90": 100.0,
         "p95": 5000.0,
         "p99": 5000.0,
         "p999": 5000.0,
@@ -92,3 +103,11 @@ def test_processor_use_is_unknown_where_nothing_was_sent() -> None:
     begin = Use(at=100.0, cpu_s={"broker": 10.0}, sent=0)
     assert cores(None, begin) == {}
     assert cpu_per_million(begin, Use(at=101.0, cpu_s={"broker": 11.0}, sent=0)) == {}
+
+
+def test_the_growth_of_a_lag_is_a_line_through_what_a_flow_said_of_it() -> None:
+    told: list[Record] = [{"committed_at": 1000 * second, "lag": 100 + 5 * second} for second in range(60)]
+    told += [{"committed_at": 70_000, "lag": 99_999}, {"committed_at": 30_000, "lag": None}, {"idle": True}]
+    assert lag_growth(told, 10_000, 59_000) == 5.0
+    assert lag_growth(told, 58_000, 59_000) is None
+    assert lag_growth(told, None, 59_000) is None
