@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from lakehouse import kafka_access
 from lakehouse.topics import SAFELY
 
 _POLL_MS = 500
@@ -70,7 +71,7 @@ class Following:
     def __init__(self, bootstrap_servers: str, topic: str, *, from_end: bool = False, timeout_s: float = 5.0) -> None:
         self._servers = bootstrap_servers
         config = {
-            "bootstrap_servers": bootstrap_servers.split(","),
+            **kafka_access.client(bootstrap_servers),
             "bootstrap_timeout_ms": int(timeout_s * 1000),
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
@@ -136,7 +137,7 @@ def put(bootstrap_servers: str, topic: str, records: Mapping[bytes, bytes | None
     """Write the records and wait until they are acknowledged; None takes a key back. Raises TopicError."""
     try:
         producer = KafkaProducer(
-            bootstrap_servers=bootstrap_servers.split(","),
+            **kafka_access.client(bootstrap_servers),
             bootstrap_timeout_ms=int(timeout_s * 1000),
             max_block_ms=int(timeout_s * 1000),
             **SAFELY,

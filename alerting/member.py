@@ -17,6 +17,7 @@ from kafka.errors import (
 )
 
 from alerting.compacted import from_beginning
+from lakehouse import kafka_access
 from lakehouse.topics import MAX_RECORD_BYTES, SAFELY
 
 ANSWER_S = 5.0
@@ -71,7 +72,7 @@ class Member:
         batch_records: int,
     ) -> None:
         self.common: dict[str, Any] = {
-            "bootstrap_servers": bootstrap_servers.split(","),
+            **kafka_access.client(bootstrap_servers),
             "bootstrap_timeout_ms": _STARTUP_MS,
             "client_id": client,
             "allow_auto_create_topics": False,

@@ -9,7 +9,7 @@ import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from lakehouse import message
+from lakehouse import kafka_access, message
 from lakehouse.topics import CLINICAL_RESOURCE, MAX_RECORD_BYTES, SAFELY, VITALS
 
 KAFKA_API_VERSION = (4, 0)
@@ -130,7 +130,7 @@ class Sender:
         self._answer_within_s = answer_within_s
         self._waiting = 0
         self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap_servers,
+            **kafka_access.client(bootstrap_servers),
             api_version=KAFKA_API_VERSION,
             client_id="gateway",
             **SAFELY,

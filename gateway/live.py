@@ -18,6 +18,7 @@ from kafka.errors import KafkaError
 
 from alerting.compacted import knock
 from gateway.ingest import RECONNECT_MS
+from lakehouse import kafka_access
 from lakehouse.vocabulary import signal_by_code
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class Feed:
 
     def _follow(self) -> None:
         consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
+            **kafka_access.client(self._bootstrap_servers),
             client_id="gateway-live",
             bootstrap_timeout_ms=_ANSWER_MS,
             reconnect_backoff_max_ms=RECONNECT_MS,

@@ -21,6 +21,7 @@ from kafka.errors import KafkaError
 
 from alerting.compacted import knock
 from gateway.live import LatestVitals, apply, describe, instant
+from lakehouse import kafka_access
 from lakehouse.topics import ALERT_EVALUATIONS, ALERTS
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Source:
             # A consumer that is made while no broker answers leaves a thread behind each time.
             knock(self._bootstrap_servers)
             consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap_servers,
+                **kafka_access.client(self._bootstrap_servers),
                 client_id="gateway-stream",
                 bootstrap_timeout_ms=_ANSWER_MS,
                 enable_auto_commit=False,

@@ -43,6 +43,8 @@ CONF = {
     # Enough progress lines to look back on an hour.
     "spark.sql.streaming.numRecentProgressUpdates": "400",
     "spark.ui.enabled": "false",
+    # Who says what a query reads does not say with which password.
+    "spark.sql.redaction.options.regex": "(?i)url|password|jaas",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.warehouse.dir": "/nonexistent/tables-are-kept-by-path",
 }

@@ -20,7 +20,7 @@ from alerting import rules_in_force
 from alerting.bands import bands_sql
 from alerting.compacted import from_beginning, newest
 from alerting.pack import Pack, PackError, load
-from lakehouse import progress
+from lakehouse import kafka_access, progress
 from lakehouse.checkpoint import newest_whole
 from lakehouse.cluster import executors, slots
 from lakehouse.pipeline import Flow
@@ -178,7 +178,7 @@ def stop_when_replaced(query: "StreamingQuery", pack: Pack, config: StreamConfig
 
 def _applied(query: "StreamingQuery", config: StreamConfig) -> Iterator[Pack]:
     """The pack in force after each record of ``alert.rules``, from the newest one on, as long as the query runs."""
-    servers = {"bootstrap_servers": config.bootstrap.split(","), "metrics_enabled": False}
+    servers = {**kafka_access.client(config.bootstrap), "metrics_enabled": False}
     with closing(from_beginning(servers, config.topic(ALERT_RULES))) as consumer:
         while query.isActive:
             records = [one for some in consumer.poll(timeout_ms=_LOOK_MS).values() for one in some]

@@ -14,6 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from alerting.evaluation import EvaluationError, decode
+from lakehouse import kafka_access
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
 from streaming.config import StreamConfig
 
@@ -37,7 +38,7 @@ class Evaluated:
 
     def __init__(self, config: StreamConfig) -> None:
         self._consumer = KafkaConsumer(
-            bootstrap_servers=config.bootstrap.split(","),
+            **kafka_access.client(config.bootstrap),
             bootstrap_timeout_ms=int(_ANSWER_S * 1000),
             enable_auto_commit=False,
             allow_auto_create_topics=False,

@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
+from lakehouse import kafka_access
 from lakehouse.checkpoint import KafkaOffsets
 from lakehouse.topics import MAX_RECORD_BYTES
 
@@ -26,7 +27,7 @@ def read(
     retention has taken do not stop it; ``ward verify`` reports them as lost. ``max_records`` bounds a micro-batch.
     """
     options = {
-        "kafka.bootstrap.servers": bootstrap,
+        **reaching(bootstrap),
         "subscribe": ",".join(topics),
         "startingOffsets": starting(since) if since else "earliest",
         "failOnDataLoss": "false",
@@ -37,6 +38,11 @@ def read(
     if max_records is not None:
         options["maxOffsetsPerTrigger"] = str(max_records)
     return as_records(spark.readStream.format("kafka").options(**options).load())
+
+
+def reaching(bootstrap: str) -> dict[str, str]:
+    """Where and as whom Spark connects, as options of its source and its sink. Raises AccessError."""
+    return {f"kafka.{name}": value for name, value in kafka_access.java(bootstrap).items()}
 
 
 def starting(offsets: KafkaOffsets) -> str:
@@ -57,7 +63,7 @@ def write(
     """A writer of rows with ``key`` and ``value`` to one topic, acknowledged by every replica."""
     return (
         rows.writeStream.format("kafka")
-        .option("kafka.bootstrap.servers", bootstrap)
+        .options(**reaching(bootstrap))
         .option("topic", topic)
         .option("kafka.acks", "all")
         .option("kafka.linger.ms", str(linger_ms))

@@ -16,6 +16,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.partitioner import DefaultPartitioner
 from kafka.partitioner.default import murmur2
 
+from lakehouse import kafka_access
 from lakehouse.topics import MAX_RECORD_BYTES
 
 BUFFER_BYTES = 96 * 1024 * 1024
@@ -124,7 +125,7 @@ class Producer:
         self._first_error: Exception | None = None
         try:
             self._kafka = KafkaProducer(
-                bootstrap_servers=bootstrap_servers.split(","),
+                **kafka_access.client(bootstrap_servers),
                 client_id=client_id,
                 acks="all",
                 # What a source sends is counted record by record. A flush of it ends, whatever the client does.

@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from alerting.risk import Risk, encode
-from lakehouse import progress, record
+from lakehouse import kafka_access, progress, record
 from lakehouse.datadir import DataDir
 from lakehouse.models import scoring
 from lakehouse.models.scoring import Row
@@ -42,7 +42,7 @@ class Sender:
         """Send and wait until all is acknowledged. Raises KafkaError where it is not in time."""
         if self._producer is None:
             self._producer = KafkaProducer(
-                bootstrap_servers=self._bootstrap, client_id="ward-risk", max_block_ms=_BLOCK_MS, **SAFELY
+                **kafka_access.client(self._bootstrap), client_id="ward-risk", max_block_ms=_BLOCK_MS, **SAFELY
             )
         waiting = [self._producer.send(self._topic, encode(_risk(row)), row["patient_id"].encode()) for row in rows]
         until = time.monotonic() + _ANSWER_S

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakehouse import delta, render
+from lakehouse import delta, kafka_access, render
 from lakehouse.checkpoint import KafkaOffsets, Position, position
 from lakehouse.datadir import DataDir
 from lakehouse.ledger import Check, Fault, Ledger, missing, repeated
@@ -55,7 +55,7 @@ def broker_offsets(config: StreamConfig) -> Broker:
     from kafka import KafkaConsumer, TopicPartition
 
     names = [config.topic(topic) for topic in (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERTS, AUDIT)]
-    consumer = KafkaConsumer(bootstrap_servers=config.bootstrap.split(","), enable_auto_commit=False)
+    consumer = KafkaConsumer(**kafka_access.client(config.bootstrap), enable_auto_commit=False)
     try:
         places = [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
         first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
@@ -345,7 +345,7 @@ def _event_totals(tables: Mapping[str, "DataFrame"]) -> dict[str, int]:
 def records(spark: "SparkSession", bootstrap: str, since: KafkaOffsets, until: KafkaOffsets) -> "DataFrame":
     """The records of Kafka between two offsets of each partition, as a read_committed consumer sees them."""
     options = {
-        "kafka.bootstrap.servers": bootstrap,
+        **kafka.reaching(bootstrap),
         "assign": json.dumps({topic: sorted(partitions) for topic, partitions in until.items()}),
         "startingOffsets": kafka.starting(since),
         "endingOffsets": kafka.starting(until),

@@ -21,6 +21,7 @@ from typing import Self
 
 import psutil
 
+from lakehouse import kafka_access
 from lakehouse.datadir import DataDir
 from lakehouse.topics import MAX_RECORD_BYTES
 from wardhouse.bootstrap import SetupError, find_java
@@ -138,6 +139,11 @@ class Broker:
 
     def start(self) -> str:
         """Start, wait until clients are served, and return the address."""
+        if (protocol := kafka_access.of_process().protocol) != kafka_access.PROTOCOLS[0]:
+            raise Failure(
+                f"KAFKA_SECURITY_PROTOCOL is {protocol}, and the embedded broker knows neither TLS nor users:"
+                " unset it, or name brokers of your own with KAFKA_BOOTSTRAP_SERVERS"
+            )
         java, classpath = _java(), _classpath(self._jars)
         _check_writable(self._data.kafka)
         _check_writable(self._data.logs)

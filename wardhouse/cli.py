@@ -8,8 +8,10 @@ import typer
 
 from lakehouse.checkpoint import CheckpointError
 from lakehouse.delta_log import LogError
+from lakehouse.kafka_access import AccessError
 from wardhouse import logs
 from wardhouse.commands import (
+    acl,
     airflow,
     alerts,
     audit,
@@ -68,6 +70,7 @@ app.command("verify", rich_help_panel=_WHOLE)(verify.verify)
 app.command("audit", rich_help_panel=_WHOLE)(audit.audit)
 app.command("plan", rich_help_panel=_WHOLE)(plan.plan)
 app.command("apply", rich_help_panel=_WHOLE)(plan.apply)
+app.command("acl", rich_help_panel=_WHOLE)(acl.acl)
 
 app.command("broker", rich_help_panel=_COMPONENTS)(broker.broker)
 app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
@@ -118,7 +121,7 @@ def main() -> None:
     try:
         logs.begin(os.environ)
         app()
-    except (CheckpointError, Failure, LogError) as error:
+    except (AccessError, CheckpointError, Failure, LogError) as error:
         typer.echo(f"ward: {error}", err=True)
         sys.exit(1)
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from lakehouse import kafka_access
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import DEVICE_MESSAGE as BRONZE_FLOW
 from lakehouse.pipeline import OBSERVATION as SILVER_FLOW
@@ -190,7 +191,7 @@ def largest_lag(lines: Iterable[Record]) -> int | None:
 
 
 def lag_growth(lines: Iterable[Record], since_ms: int | None, until_ms: int) -> float | None:
-    """Records a second by which a flow fell behind between two instants, a line through its lags; None of under three."""
+    """Records a second by which a flow fell behind between two instants: a line through its lags, if it told three."""
     import numpy as np
 
     points = [
@@ -214,9 +215,7 @@ def evaluation_latencies(bootstrap: str, topic: str, since: Offsets, until: Offs
         if name == topic and end > since.get((name, partition), 0)
     }
     found: list[tuple[int, int]] = []
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, consumer_timeout_ms=10_000
-    )
+    consumer = KafkaConsumer(**kafka_access.client(bootstrap), enable_auto_commit=False, consumer_timeout_ms=10_000)
     try:
         consumer.assign(list(ends))
         for place in ends:

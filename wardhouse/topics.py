@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from lakehouse import kafka_access
 from lakehouse.topics import TOPICS, Topic
 from wardhouse.errors import Failure
 
@@ -40,7 +41,7 @@ class Difference:
 def administration(bootstrap: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Iterator[KafkaAdminClient]:
     """A connected admin client. Raises Failure where no Kafka answers at ``bootstrap``, and for its errors inside."""
     try:
-        client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=int(timeout_s * 1000))
+        client = KafkaAdminClient(**kafka_access.client(bootstrap), bootstrap_timeout_ms=int(timeout_s * 1000))
     except (KafkaError, ValueError) as error:
         raise Failure(
             f"no Kafka broker answers at {bootstrap}: start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"

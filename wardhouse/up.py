@@ -23,6 +23,7 @@ from typing import Any, Self
 import orjson
 
 from alerting.terminal import line as alert_line
+from lakehouse import kafka_access
 from lakehouse.datadir import DataDir
 from lakehouse.flow_status import FlowTail, Follower, flow_tails
 from lakehouse.pipeline import ALERT_ROUTER
@@ -241,7 +242,7 @@ class AlertTail:
             try:
                 consumer = KafkaConsumer(
                     self._topic,
-                    bootstrap_servers=self._bootstrap.split(","),
+                    **kafka_access.client(self._bootstrap),
                     auto_offset_reset="latest",
                     enable_auto_commit=False,
                 )

@@ -28,19 +28,23 @@ def _lasted(episode: dict[str, Any], known_ms: float) -> bool:
 
 def unheard(data: DataDir, until: datetime) -> list[dict[str, Any]]:
     """Those of them during which no alert of a rule that they break was told, or sounded already."""
-    rows = reader.query(
-        data,
-        "SELECT patient_id, rule_id, message_received_at, observed_at FROM gold.alert_event WHERE state = 'active'",
-    ).to_pylist()
+    rows = reader.query(data, _SOUNDED).to_pylist()
     return [one for one in sustained(data, until) if not any(_about(row, one) for row in rows)]
 
 
+_SOUNDED = """
+SELECT e.patient_id, e.rule_id, coalesce(e.message_received_at, e.observed_at) AS told_at, a.ended_at
+FROM gold.alert_event AS e JOIN gold.alert AS a USING (alert_id) WHERE e.state = 'active'
+"""
+
+
 def _about(row: dict[str, Any], episode: dict[str, Any]) -> bool:
-    at = (row["message_received_at"] or row["observed_at"]).astimezone(UTC).timestamp() * 1000
+    told, ended = (at and at.astimezone(UTC).timestamp() * 1000 for at in (row["told_at"], row["ended_at"]))
     return (
         row["patient_id"] == episode["patient_id"]
         and row["rule_id"] in episode["expected_rules"]
-        and _ms(episode["from"]) <= at <= _ms(episode["to"]) + AFTERMATH_MS
+        and told <= _ms(episode["to"]) + AFTERMATH_MS
+        and (ended is None or ended >= _ms(episode["from"]))
     )
 
 

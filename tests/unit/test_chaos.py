@@ -8,9 +8,11 @@ import pytest
 
 from bench.bench_chaos import Recovery, by_fault, chosen, order
 from bench.bench_soak import quantile, trend
-from bench.chaos.episodes import sustained
+from bench.chaos.episodes import sustained, unheard
 from bench.chaos.faults import FAULTS
 from lakehouse.datadir import DataDir
+from lakehouse.tables import ALERT, ALERT_EVENT
+from tests.fixtures.delta import append
 
 
 def test_kills_go_round_all_components_and_what_cannot_be_undone_comes_last() -> None:
@@ -54,6 +56,41 @@ def test_an_episode_counts_where_its_height_was_sent_for_a_minute(data: DataDir)
     ended = [*lines, {"type": "summary", "ended_s": 300.0}]
     (data.truth / "killed.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in ended))
     assert [one["patient_id"] for one in sustained(data, whole)] == ["long"]
+
+
+@pytest.mark.parametrize(
+    ("told", "ended", "heard"),
+    [
+        ("11:59:00", None, True),
+        ("11:59:00", "12:01:30", True),
+        ("11:59:00", "12:00:59", False),
+        ("12:04:00", "12:05:00", True),
+        ("12:13:00", None, False),
+    ],
+)
+def test_an_episode_is_heard_by_an_alert_of_its_time_or_one_that_sounds_already(
+    data: DataDir, told: str, ended: str | None, heard: bool
+) -> None:
+    def at(time: str | None) -> datetime | None:
+        return datetime.fromisoformat(f"2026-01-31T{time}Z") if time else None
+
+    episode = {
+        "type": "episode",
+        "patient_id": "ill",
+        "expected_rules": ["hr-high"],
+        "from": "2026-01-31T12:01:00Z",
+        "plateau_from": "2026-01-31T12:01:00Z",
+        "plateau_to": "2026-01-31T12:09:00Z",
+        "to": "2026-01-31T12:10:00Z",
+    }
+    data.truth.mkdir(parents=True)
+    lines = [{"type": "run", "start": "2026-01-31T12:00:00+00:00"}, episode]
+    (data.truth / "run.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    alert = {"alert_id": "a", "patient_id": "ill", "rule_id": "hr-high"}
+    append(data, ALERT_EVENT, {**alert, "state": "active", "observed_at": at(told), "message_received_at": None})
+    append(data, ALERT, {**alert, "ended_at": at(ended)})
+    found = unheard(data, datetime(2026, 1, 31, 13, tzinfo=UTC))
+    assert [one["patient_id"] for one in found] == ([] if heard else ["ill"])
 
 
 def test_a_series_that_grows_has_an_interval_above_nothing_and_one_that_wavers_has_not() -> None:

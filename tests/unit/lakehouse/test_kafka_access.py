@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from lakehouse.kafka_access import Access, AccessError, client, of_process
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "password").write_text('pass"word\\\n')
+    return {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SSL_CA_FILE": str(tmp_path / "ca.pem"),
+        "KAFKA_SASL_USERNAME": "ward-router",
+        "KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+
+
+def test_without_a_word_a_process_connects_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CA_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert of_process({}) == Access()
+    assert client("a:1,b:2") == {"bootstrap_servers": ["a:1", "b:2"]}
+    assert Access().java() == {}
+
+
+def test_both_kinds_of_clients_are_told_the_same(secured: dict[str, str]) -> None:
+    access = of_process(secured)
+    assert access.python() == {
+        "security_protocol": "SASL_SSL",
+        "ssl_cafile": secured["KAFKA_SSL_CA_FILE"],
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "ward-router",
+        "sasl_plain_password": 'pass"word\\',
+    }
+    assert access.java() == {
+        "security.protocol": "SASL_SSL",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----\n",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required"
+            ' username="ward-router" password="pass\\"word\\\\";'
+        ),
+    }
+    assert "pass" not in repr(access)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL is TLS: give one of PLAINTEXT, SSL,"),
+        ({"KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM is GSSAPI: give one of SCRAM-SHA-512,"),
+        ({"KAFKA_SASL_USERNAME": ""}, "say who connects with KAFKA_SASL_USERNAME"),
+        ({"KAFKA_SASL_PASSWORD_FILE": "/nowhere"}, "KAFKA_SASL_PASSWORD_FILE: cannot read /nowhere: No such file"),
+        ({"KAFKA_SSL_CA_FILE": "/nowhere"}, "KAFKA_SSL_CA_FILE: cannot read /nowhere: No such file"),
+    ],
+)
+def test_what_is_not_said_well_is_named(secured: dict[str, str], changes: dict[str, str], says: str) -> None:
+    with pytest.raises(AccessError) as told:
+        of_process({**secured, **changes})
+    assert says in str(told.value)

@@ -1,0 +1,167 @@
+"""What each component may do with which topic, and the access control lists of Kafka that say so: the least it needs.
+
+What a flow reads and writes is declared with it (lakehouse/pipeline.py); what a component needs beside its flows, and
+what is no flow, stands here. Whoever may read or write a topic may also ask what it is.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
+from kafka.errors import SecurityDisabledError
+
+from alerting import notifier, router
+from lakehouse.pipeline import FLOWS
+from lakehouse.topics import (
+    ALERT_COMMAND,
+    ALERT_DELIVERY,
+    ALERT_EVALUATIONS,
+    ALERT_LIMIT,
+    ALERT_RULES,
+    ALERT_STATE,
+    ALERTS,
+    AUDIT,
+    CLINICAL_RESOURCE,
+    TOPICS,
+    VITALS,
+)
+from wardhouse.errors import Failure
+from wardhouse.topics import Names, administration
+
+USER = "ward-{component}"
+_SPARK_GROUPS = "spark-kafka-"
+_LITERAL, _PREFIXED = ACLResourcePatternType.LITERAL, ACLResourcePatternType.PREFIXED
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Declared names of the topics that a component reads, writes, and only asks about; its consumer group, if any."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    describes: frozenset[str] = frozenset()
+    group: str | None = None
+    group_is_prefix: bool = False
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """One permission: an operation on a topic or a group, for a user of Kafka."""
+
+    user: str
+    kind: str
+    name: str
+    operation: str
+    prefix: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.user} may {self.operation} {self.kind} {self.name}{'*' if self.prefix else ''}"
+
+
+_BESIDE = {
+    # It goes on behind its own last evaluations.
+    "alerts": Rights(frozenset({ALERT_EVALUATIONS.name}), group=_SPARK_GROUPS, group_is_prefix=True),
+    "lakehouse": Rights(group=_SPARK_GROUPS, group_is_prefix=True),
+    # Its own state; and whether messages wait for the alert flow.
+    "router": Rights(
+        frozenset({ALERT_STATE.name}), frozenset(), frozenset({VITALS.name, ALERTS.name}), group=router.GROUP
+    ),
+    "notify": Rights(frozenset({ALERT_DELIVERY.name}), group=notifier.GROUP),
+    "gateway": Rights(
+        frozenset(t.name for t in (ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES)),
+        frozenset(t.name for t in (VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT)),
+    ),
+    "dashboard": Rights(
+        frozenset(t.name for t in (ALERT_STATE, ALERT_COMMAND)), frozenset(t.name for t in (ALERT_COMMAND, AUDIT))
+    ),
+    **dict.fromkeys(("simulator", "replay"), Rights(writes=frozenset(t.name for t in (VITALS, CLINICAL_RESOURCE)))),
+    # `ward rules`, `limits`, `alerts`, `link` and `verify`, as people call them.
+    "operator": Rights(
+        frozenset(topic.name for topic in TOPICS),
+        frozenset(t.name for t in (ALERT_RULES, ALERT_LIMIT, ALERT_COMMAND, AUDIT)),
+        group=_SPARK_GROUPS,
+        group_is_prefix=True,
+    ),
+}
+_KNOWN = frozenset(topic.name for topic in TOPICS)
+
+
+def rights() -> dict[str, Rights]:
+    """What every component may do, by its name."""
+    found = dict(_BESIDE)
+    for flow in FLOWS:
+        topics = (_KNOWN.intersection(flow.reads), _KNOWN.intersection(flow.writes))
+        if any(topics):
+            beside = found.get(flow.application, Rights())
+            found[flow.application] = Rights(
+                beside.reads | topics[0],
+                beside.writes | topics[1],
+                beside.describes,
+                beside.group,
+                beside.group_is_prefix,
+            )
+    return found
+
+
+def wanted(names: Names, user: str = USER) -> list[Right]:
+    """Every permission, for the users that ``user`` makes of component names; ``names`` are the site's topic names."""
+    return sorted(right for name, one in rights().items() for right in _of(one, user.format(component=name), names))
+
+
+def _of(one: Rights, user: str, names: Names) -> Iterator[Right]:
+    for operation, topics in (("read", one.reads), ("write", one.writes), ("describe", one.describes)):
+        yield from (Right(user, "topic", names.get(topic, topic), operation) for topic in topics)
+    if one.group is not None:
+        yield Right(user, "group", one.group, "read", one.group_is_prefix)
+
+
+def missing(bootstrap: str, rights: Iterable[Right]) -> list[Right]:
+    """Those of the permissions that the brokers do not have. Raises Failure where they keep none at all."""
+    with administration(bootstrap) as client:
+        found = _found(client)
+        return [right for right in rights if _key(_acl(right)) not in found]
+
+
+def allow(bootstrap: str, rights: Iterable[Right]) -> None:
+    """Give these permissions. Raises Failure."""
+    with administration(bootstrap) as client:
+        answer = client.create_acls([_acl(right) for right in rights])
+        if failed := answer["failed"]:
+            raise Failure(f"Kafka at {bootstrap} refused {len(failed)} permissions: {failed[0][1]}")
+
+
+def _found(client: KafkaAdminClient) -> set[tuple[object, ...]]:
+    everything = ACLFilter(
+        None,
+        None,
+        ACLOperation.ANY,
+        ACLPermissionType.ALLOW,
+        ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    )
+    try:
+        acls, _ = client.describe_acls(everything)
+    except SecurityDisabledError as error:
+        raise Failure(
+            "these brokers let everybody do everything: set authorizer.class.name on them (docs/kafka.md)"
+        ) from error
+    return {_key(acl) for acl in acls}
+
+
+def _acl(right: Right) -> ACL:
+    pattern = ResourcePattern(ResourceType[right.kind.upper()], right.name, _PREFIXED if right.prefix else _LITERAL)
+    return ACL(f"User:{right.user}", "*", ACLOperation[right.operation.upper()], ACLPermissionType.ALLOW, pattern)
+
+
+def _key(acl: ACL) -> tuple[object, ...]:
+    pattern = acl.resource_pattern
+    return acl.principal, acl.operation, pattern.resource_type, pattern.resource_name, pattern.pattern_type
