@@ -104,10 +104,7 @@ class Following:
         try:
             yield
         except KafkaError as error:
-            raise TopicError(
-                f"no Kafka broker answers at {self._servers}:"
-                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-            ) from error
+            raise TopicError(kafka_access.unanswered(self._servers)) from error
 
 
 def whole(bootstrap_servers: str, topic: str) -> list[Record]:

@@ -94,10 +94,7 @@ class Member:
                 **self.common,
             )
         except KafkaError as error:
-            raise UnreachableError(
-                f"no Kafka broker answers at {bootstrap_servers}:"
-                " start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-            ) from error
+            raise UnreachableError(kafka_access.unanswered(bootstrap_servers)) from error
         missing = [name for name in topics if not self.consumer.partitions_for_topic(name)]
         if missing:
             self.consumer.close()

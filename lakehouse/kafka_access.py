@@ -98,6 +98,18 @@ def java(bootstrap: str) -> dict[str, str]:
     return {"bootstrap.servers": bootstrap, **of_process().java()}
 
 
+def unanswered(bootstrap: str) -> str:
+    """What to say where no broker lets us in. Brokers that refuse a user do so again and again, like those away."""
+    access = of_process()
+    if access.protocol == PROTOCOLS[0]:
+        return (
+            f"no Kafka broker answers at {bootstrap}: start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
+        )
+    names = ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SSL_CA_FILE", *(("KAFKA_SASL_PASSWORD_FILE",) if access.user else ()))
+    whom = f" as {access.user}" if access.user else ""
+    return f"no Kafka broker at {bootstrap} lets us in by {access.protocol}{whom}: correct {' or '.join(names)}"
+
+
 def _one_of(environ: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
     said = environ.get(name) or known[0]
     if said not in known:

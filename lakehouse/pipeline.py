@@ -253,6 +253,12 @@ FLOWS = (
 )
 
 
+def topics_of(flows: Iterable[Flow]) -> frozenset[str]:
+    """Declared names of the topics that some flows read or write."""
+    named = {name for flow in flows for name in (*flow.reads, *flow.writes)}
+    return frozenset(topic.name for topic in TOPICS if topic.name in named)
+
+
 _SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules", "audit", "spool")
 """What comes from outside the pipeline: devices, gateway, people, published files."""
 

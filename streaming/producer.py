@@ -144,7 +144,7 @@ class Producer:
                 metrics_enabled=False,
             )
         except (KafkaError, OSError) as error:
-            raise BrokerUnavailableError(_unavailable(bootstrap_servers)) from error
+            raise BrokerUnavailableError(kafka_access.unanswered(bootstrap_servers)) from error
 
     @property
     def counts(self) -> Counts:
@@ -171,7 +171,8 @@ class Producer:
         except MessageSizeTooLargeError as error:
             raise RecordTooLargeError(f"a record of {size} bytes for topic {topic}: {error}") from error
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{_unavailable(self._servers)} (topic {topic}: {error})") from error
+            text = f"{kafka_access.unanswered(self._servers)} (topic {topic}: {error})"
+            raise BrokerUnavailableError(text) from error
         self._sent += 1
         self._pending_bytes += size
         self._pending.append((future, size, token))
@@ -262,7 +263,3 @@ class Producer:
                 )
             time.sleep(0.01)
             self.settle()
-
-
-def _unavailable(servers: str) -> str:
-    return f"no Kafka broker answers at {servers}: start one with `ward broker`, or set KAFKA_BOOTSTRAP_SERVERS"

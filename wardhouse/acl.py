@@ -5,7 +5,7 @@ what is no flow, stands here. Whoever may read or write a topic may also ask wha
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka import KafkaAdminClient
 from kafka.admin import (
@@ -39,19 +39,24 @@ from wardhouse.errors import Failure
 from wardhouse.topics import Names, administration
 
 USER = "ward-{component}"
-_SPARK_GROUPS = "spark-kafka-"
+_SPARK = frozenset({"spark-kafka-*"})
+"""Groups that Spark makes up, one a query."""
 _LITERAL, _PREFIXED = ACLResourcePatternType.LITERAL, ACLResourcePatternType.PREFIXED
 
 
 @dataclass(frozen=True)
 class Rights:
-    """Declared names of the topics that a component reads, writes, and only asks about; its consumer group, if any."""
+    """What a component reads, writes, and only asks about: declared names of topics.
+
+    ``groups`` are the consumer groups that it is in, ``watches`` those of which it asks how far they are; a name that
+    ends with ``*`` is a prefix.
+    """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     describes: frozenset[str] = frozenset()
-    group: str | None = None
-    group_is_prefix: bool = False
+    groups: frozenset[str] = frozenset()
+    watches: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, order=True)
@@ -70,13 +75,16 @@ class Right:
 
 _BESIDE = {
     # It goes on behind its own last evaluations.
-    "alerts": Rights(frozenset({ALERT_EVALUATIONS.name}), group=_SPARK_GROUPS, group_is_prefix=True),
-    "lakehouse": Rights(group=_SPARK_GROUPS, group_is_prefix=True),
+    "alerts": Rights(frozenset({ALERT_EVALUATIONS.name}), groups=_SPARK),
+    "lakehouse": Rights(groups=_SPARK),
     # Its own state; and whether messages wait for the alert flow.
     "router": Rights(
-        frozenset({ALERT_STATE.name}), frozenset(), frozenset({VITALS.name, ALERTS.name}), group=router.GROUP
+        frozenset({ALERT_STATE.name}),
+        frozenset(),
+        frozenset({VITALS.name, ALERTS.name}),
+        groups=frozenset({router.GROUP}),
     ),
-    "notify": Rights(frozenset({ALERT_DELIVERY.name}), group=notifier.GROUP),
+    "notify": Rights(frozenset({ALERT_DELIVERY.name}), groups=frozenset({notifier.GROUP})),
     "gateway": Rights(
         frozenset(t.name for t in (ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES)),
         frozenset(t.name for t in (VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT)),
@@ -89,8 +97,8 @@ _BESIDE = {
     "operator": Rights(
         frozenset(topic.name for topic in TOPICS),
         frozenset(t.name for t in (ALERT_RULES, ALERT_LIMIT, ALERT_COMMAND, AUDIT)),
-        group=_SPARK_GROUPS,
-        group_is_prefix=True,
+        groups=_SPARK,
+        watches=frozenset({router.GROUP, notifier.GROUP}),
     ),
 }
 _KNOWN = frozenset(topic.name for topic in TOPICS)
@@ -100,16 +108,10 @@ def rights() -> dict[str, Rights]:
     """What every component may do, by its name."""
     found = dict(_BESIDE)
     for flow in FLOWS:
-        topics = (_KNOWN.intersection(flow.reads), _KNOWN.intersection(flow.writes))
-        if any(topics):
+        reads, writes = _KNOWN.intersection(flow.reads), _KNOWN.intersection(flow.writes)
+        if reads or writes:
             beside = found.get(flow.application, Rights())
-            found[flow.application] = Rights(
-                beside.reads | topics[0],
-                beside.writes | topics[1],
-                beside.describes,
-                beside.group,
-                beside.group_is_prefix,
-            )
+            found[flow.application] = replace(beside, reads=beside.reads | reads, writes=beside.writes | writes)
     return found
 
 
@@ -121,8 +123,9 @@ def wanted(names: Names, user: str = USER) -> list[Right]:
 def _of(one: Rights, user: str, names: Names) -> Iterator[Right]:
     for operation, topics in (("read", one.reads), ("write", one.writes), ("describe", one.describes)):
         yield from (Right(user, "topic", names.get(topic, topic), operation) for topic in topics)
-    if one.group is not None:
-        yield Right(user, "group", one.group, "read", one.group_is_prefix)
+    for operation, groups in (("read", one.groups), ("describe", one.watches)):
+        for group in groups:
+            yield Right(user, "group", group.removesuffix("*"), operation, prefix=group.endswith("*"))
 
 
 def missing(bootstrap: str, rights: Iterable[Right]) -> list[Right]:

@@ -35,7 +35,7 @@ from wardhouse.broker import bootstrap_servers
 from wardhouse.component import State, states
 from wardhouse.errors import Failure
 from wardhouse.settings import Settings
-from wardhouse.topics import Offsets, administration, end_offsets
+from wardhouse.topics import Offsets, Refused, administration, end_offsets
 
 _QUIET_S = 10.0
 """Evaluations count as complete when none has come for this long: what cannot be parsed has none, so that the count of
@@ -136,8 +136,7 @@ def wait_until_landed(
     evaluations, changed_at = -1, time.monotonic()
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        # A broker that is away comes back, or the wait ends; either is for its supervisor to say.
-        with contextlib.suppress(Failure):
+        try:
             ends = end_offsets(bootstrap, names.values())
             count = sum(end for (topic, _), end in ends.items() if topic == names[ALERT_EVALUATIONS.name])
             if count != evaluations:
@@ -149,6 +148,10 @@ def wait_until_landed(
             tell(remaining)
             if not remaining and not settling:
                 return True
+        except Failure as error:
+            # A broker that is away comes back, or the wait ends; either is for its supervisor to say. A right does not.
+            if isinstance(error, Refused):
+                raise
         if stop.wait(_LANDING_POLL_S):
             return False
     return False

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError
 
 from lakehouse import kafka_access
 from lakehouse.topics import TOPICS, Topic
@@ -20,6 +20,10 @@ CONNECT_TIMEOUT_S = 10.0
 
 Offsets = dict[tuple[str, int], int]
 """Offsets by topic and partition."""
+
+
+class Refused(Failure):
+    """The user of this process lacks a right, and will lack it tomorrow."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,11 @@ def administration(bootstrap: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Iter
     try:
         client = KafkaAdminClient(**kafka_access.client(bootstrap), bootstrap_timeout_ms=int(timeout_s * 1000))
     except (KafkaError, ValueError) as error:
-        raise Failure(
-            f"no Kafka broker answers at {bootstrap}: start one with 'ward broker', or correct KAFKA_BOOTSTRAP_SERVERS"
-        ) from error
+        raise Failure(kafka_access.unanswered(bootstrap)) from error
     try:
         yield client
+    except AuthorizationError as error:
+        raise Refused(f"Kafka at {bootstrap} refuses it: {error}; `ward acl` shows who lacks which right") from error
     except KafkaError as error:
         raise Failure(f"Kafka at {bootstrap}: {error}") from error
     finally:

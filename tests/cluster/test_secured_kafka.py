@@ -23,6 +23,7 @@ from tests.fixtures.vitals import encoded
 from wardhouse import acl
 from wardhouse.broker import free_port
 from wardhouse.cli import app
+from wardhouse.errors import Failure
 from wardhouse.settings import Settings
 from wardhouse.status import wait_until_landed
 from wardhouse.topics import administration, end_offsets, ensure
@@ -116,12 +117,13 @@ def test_each_component_has_what_it_needs_and_a_killed_broker_costs_nothing(
     ward.wait(lambda: _count(kafka, ALERT_EVALUATIONS.name) > 400)
 
     answers = [_post(port, f"before {number}") for number in range(5)]
+    evaluated = _count(kafka, ALERT_EVALUATIONS.name)
     kafka.kill(1)
-    killed, evaluated = time.monotonic(), _count(kafka, ALERT_EVALUATIONS.name)
-    ward.wait(lambda: _count(kafka, ALERT_EVALUATIONS.name) > evaluated + 200)
+    killed = time.monotonic()
+    ward.wait(lambda: _count_if_led(kafka, ALERT_EVALUATIONS.name) > evaluated + 200)
     took = time.monotonic() - killed
     answers += [_post(port, f"after {number}") for number in range(5)]
-    ward.wait(lambda: _count(kafka, ALERTS.name) > 0)
+    ward.wait(lambda: _count_if_led(kafka, ALERTS.name) > 0)
     kafka.start(1)
     ward.stop("simulator")
 
@@ -158,7 +160,7 @@ def test_whoever_has_no_right_or_no_password_is_refused(
     assert "Traceback" not in said
     done = CliRunner().invoke(app, ["acl", "--data-dir", str(data.root)])
     assert done.exit_code == 1
-    assert "ward-gateway" in done.output
+    assert "lets us in by SASL_SSL as ward-gateway: correct" in done.output
 
     for name in ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CA_FILE"):
         with monkeypatch.context() as patch:
@@ -178,14 +180,14 @@ def test_a_quota_slows_a_sender_and_loses_nothing(kafka: SecuredKafka, monkeypat
     command = ("kafka.admin.ConfigCommand", "--bootstrap-server", kafka.address, "--command-config", "admin.properties")
     kafka.become(monkeypatch, "ward-simulator")
     before, began = _count(kafka, VITALS.name), time.monotonic()
-    _write(kafka, VITALS.name, 200)
+    _write(kafka, VITALS.name, 1_000)
     free = time.monotonic() - began
-    kafka.tool(*command, *quota, "producer_byte_rate=20000")
+    kafka.tool(*command, *quota, "producer_byte_rate=50000")
 
     began = time.monotonic()
-    _write(kafka, VITALS.name, 200)
+    _write(kafka, VITALS.name, 1_000)
     assert time.monotonic() - began > free + 3
-    assert _count(kafka, VITALS.name) == before + 400
+    assert _count(kafka, VITALS.name) == before + 2_000
 
 
 def _post(port: int, name: str) -> int:
@@ -196,6 +198,14 @@ def _post(port: int, name: str) -> int:
 
 def _count(kafka: SecuredKafka, topic: str) -> int:
     return sum(end_offsets(kafka.address, [topic]).values())
+
+
+def _count_if_led(kafka: SecuredKafka, topic: str) -> int:
+    """As :func:`_count`; 0 while the partitions of a killed broker have no leader."""
+    try:
+        return _count(kafka, topic)
+    except Failure:
+        return 0
 
 
 def _read(kafka: SecuredKafka, topic: str) -> None:

@@ -255,6 +255,7 @@ def test_a_wrong_address_is_one_line_and_exit_code_1(data: DataDir) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors == (
-        "ward: no Kafka broker answers at 127.0.0.1:9: start one with `ward broker`, or set KAFKA_BOOTSTRAP_SERVERS\n"
+        "ward: no Kafka broker answers at 127.0.0.1:9: start one with 'ward broker',"
+        " or correct KAFKA_BOOTSTRAP_SERVERS\n"
     )
     assert not list(data.truth.glob("*"))

@@ -105,7 +105,7 @@ def _run(
     from alerting.compacted import TopicError
     from alerting.pack import PackError
     from lakehouse.cluster import ClusterError, require_shared_address
-    from lakehouse.pipeline import flows_of
+    from lakehouse.pipeline import flows_of, topics_of
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
     from streaming.config import StreamConfig
@@ -142,5 +142,5 @@ def _run(
         # Before the seconds that a Java machine takes to start.
         if config.cluster is not None:
             require_shared_address(config.cluster.master, config.bootstrap)
-        require(config.bootstrap, config.topics.values(), timeout_s=BROKER_WAIT_S)
+        require(config.bootstrap, (config.topics[name] for name in topics_of(flows)), timeout_s=BROKER_WAIT_S)
         run(name, flows, config, stop, running.ready, running.paused)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.kafka_access import Access, AccessError, client, of_process
+from lakehouse.kafka_access import Access, AccessError, client, of_process, unanswered
 
 
 @pytest.fixture
@@ -61,3 +61,16 @@ def test_what_is_not_said_well_is_named(secured: dict[str, str], changes: dict[s
     with pytest.raises(AccessError) as told:
         of_process({**secured, **changes})
     assert says in str(told.value)
+
+
+def test_where_nobody_lets_us_in_the_text_names_what_may_be_wrong(
+    secured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KAFKA_SECURITY_PROTOCOL", raising=False)
+    assert unanswered("a:1").startswith("no Kafka broker answers at a:1: start one with 'ward broker'")
+    for name, value in secured.items():
+        monkeypatch.setenv(name, value)
+    assert unanswered("a:1") == (
+        "no Kafka broker at a:1 lets us in by SASL_SSL as ward-router:"
+        " correct KAFKA_BOOTSTRAP_SERVERS or KAFKA_SSL_CA_FILE or KAFKA_SASL_PASSWORD_FILE"
+    )
