@@ -5,7 +5,7 @@ they lay from it (MAD), which a few wild minutes do not move. A minute lies befo
 knows the future. An artefact is told by how a signal moves within its minutes, not by how high it is, and a minute that
 is one is neither unusual nor part of a baseline. Pure: minutes of gold.vital_sign_minute in, findings out.
 
-Not a rule of the ward: nobody is called by it. Rules that say "no value", "flat line" and "device" are in the rule pack.
+Not a rule of the ward: nobody is called by it. Rules for missing values, flat lines and devices are in the rule pack.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,8 @@ Values = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
 MINUTE = timedelta(minutes=1)
+_STEPS = 200
+"""Of a signal's plausible range: 1.5 beats a minute, half a per cent of SpO2, a tenth of a degree."""
 _TO_SIGMA = 1.4826
 """The standard deviation of a normal distribution by its MAD."""
 
@@ -61,8 +63,7 @@ class Settings:
 class Finding(NamedTuple):
     """A stretch of minutes of one signal. ``end`` is the first minute after it.
 
-    ``value`` is the mean farthest from ``usual``, ``deviation`` how many robust standard deviations away; None where there is
-    nothing to say of them.
+    ``value`` is the mean farthest from ``usual``, ``deviation`` its distance in robust standard deviations; None of artefacts.
     """
 
     kind: Kind
@@ -86,7 +87,7 @@ class _Signal(NamedTuple):
     resolution: float
 
 
-def findings(minutes: Iterable[Mapping[str, Any]], settings: Settings = Settings()) -> list[Finding]:  # noqa: B008 - frozen
+def findings(minutes: Iterable[Mapping[str, Any]], settings: Settings = Settings()) -> list[Finding]:
     """Every finding of one patient's minutes (rows of gold.vital_sign_minute), in order of time."""
     rows = list(minutes)
     if not rows:
@@ -113,8 +114,9 @@ def _minutes(begin: datetime, end: datetime) -> int:
 
 def _resolution(code: str) -> float:
     """The least spread that a signal's baseline is taken to have: a monitor that shows 37.0 all night is not exact."""
-    signal = signal_by_code(code)
-    return (signal.plausible_high - signal.plausible_low) / 500 if signal else 1.0
+    signal = signal_by_code().get(code)
+    high, low = (signal.at_most or signal.below, signal.at_least or signal.above) if signal else (None, None)
+    return (high - (low or 0.0)) / _STEPS if high is not None else 1.0
 
 
 def _of(signal: _Signal, present: Marks, number: int, begin: datetime, settings: Settings) -> Iterator[Finding]:
