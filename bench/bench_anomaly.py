@@ -2,10 +2,9 @@
 
     python -m bench anomaly [--patients 30] [--hours 24]
 
-Patients of one reading a second, with episodes of illness and harmless transients, whose labels the simulator gives; into
-their readings go artefacts at known times: a heart rate that stands still, a pulse oximeter that is off, and knocks that
-throw a signal out for five seconds. Findings are held against both, beside what the same distances would give if no
-artefact were known.
+Patients of one reading a second, with episodes of illness and harmless transients, whose labels the simulator gives;
+into their readings go artefacts at known times: a heart rate that stands still, a pulse oximeter that is off, and knocks
+that throw a signal out for five seconds. Findings are held against both.
 """
 
 import argparse
