@@ -3,8 +3,8 @@
     python -m bench anomaly [--patients 30] [--hours 24]
 
 Patients of one reading a second, with episodes of illness and harmless transients, whose labels the simulator gives;
-into their readings go artefacts at known times: a heart rate that stands still, a pulse oximeter that is off, and knocks
-that throw a signal out for five seconds. Findings are held against both.
+into their readings go artefacts at known times: a heart rate that stands still, a pulse oximeter that is off, and
+knocks that throw a signal out for five seconds. Findings are held against both.
 """
 
 import argparse
@@ -18,13 +18,14 @@ import numpy as np
 from lakehouse.models.anomaly import ARTEFACTS, Finding, Kind, findings
 from lakehouse.vocabulary import signal_by_name
 from streaming.simulator.cohort import SIGNALS
-from streaming.simulator.regenerate import EpisodeLabel, Run, patients, readings
+from streaming.simulator.regenerate import EpisodeLabel, Label, Run, TransientLabel, patients, readings
 from streaming.simulator.simulation import Options
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECONDS = 60
 _ARTEFACT_MINUTES = 10
 _KNOCK_S = 5
+_LASTING_MS = 3 * 60_000
 _EACH_HOURS = 4
 """An artefact of each kind, each patient, so often."""
 
@@ -39,13 +40,13 @@ class Placed(NamedTuple):
     after: int
 
 
-def stream(count: int, hours: float, seed: int) -> tuple[np.ndarray[Any, Any], list[EpisodeLabel], list[str]]:
-    """Readings by second, patient and signal; the episodes; and the patients' ids."""
+def stream(count: int, hours: float, seed: int) -> tuple[np.ndarray[Any, Any], list[Label], list[str]]:
+    """Readings by second, patient and signal; episodes and transients; and the patients' ids."""
     options = Options(START, count, 1.0, seed=seed, episodes_per_hour=0.1, transients_per_hour=1.0)
     run = Run(options, duration=hours * 3600)
     cycles = [cycle for cycle in readings(run) if len(cycle.values) == count]
-    episodes = [label for cycle in cycles for label in cycle.begun if isinstance(label, EpisodeLabel)]
-    return np.array([cycle.values for cycle in cycles]), episodes, [one.patient_id for one in patients(run)]
+    labels = [label for cycle in cycles for label in cycle.begun]
+    return np.array([cycle.values for cycle in cycles]), labels, [one.patient_id for one in patients(run)]
 
 
 def spoil(values: np.ndarray[Any, Any], episodes: Iterable[EpisodeLabel], ids: list[str], seed: int) -> list[Placed]:
@@ -115,7 +116,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    values, episodes, ids = stream(given.patients, given.hours, given.seed)
+    values, labels, ids = stream(given.patients, given.hours, given.seed)
+    episodes = [one for one in labels if isinstance(one, EpisodeLabel)]
+    transients = [one for one in labels if isinstance(one, TransientLabel)]
     placed = spoil(values, episodes, ids, given.seed)
     found: list[list[Finding]] = []
     took = 0.0
@@ -125,6 +128,15 @@ def main() -> None:
         found.append(findings(rows))
         took += time.monotonic() - began
     show(found, episodes, placed, ids, given.hours)
+    for kind in (Kind.MOTION, Kind.UNUSUAL):
+        told = sum(
+            any(
+                one.kind is kind and one.code == signal_by_name()[each.signal].code and _meets(_span(one), _time(each))
+                for one in found[ids.index(each.patient_id)]
+            )
+            for each in transients
+        )
+        print(f"harmless transients: {len(transients)}, called {kind}: {told}")
     print(f"{1000 * took / len(ids):.0f} ms a patient of {given.hours:g} hours")
 
 
@@ -135,7 +147,7 @@ def show(
     unusual = [[_span(one) for one in of if one.kind is Kind.UNUSUAL] for of in found]
     # Before a baseline is there nothing can be unusual.
     lasting = [
-        one for one in episodes if one.plateau_to_ms - one.plateau_from_ms >= 5 * 60_000 and _minute(one.from_ms) > 60
+        one for one in episodes if one.plateau_to_ms - one.plateau_from_ms >= _LASTING_MS and _minute(one.from_ms) > 60
     ]
     heard = sum(
         any(_meets(span, (_minute(one.from_ms), _minute(one.to_ms) + 1)) for span in unusual[ids.index(one.patient_id)])
@@ -146,7 +158,7 @@ def show(
     ]
     outside = sum(not any(_meets(span, time_) for time_ in ill[p]) for p, spans in enumerate(unusual) for span in spans)
     days = len(ids) * hours / 24
-    print(f"episodes of five minutes or more: {len(lasting)}, of which an unusual value told {heard}")
+    print(f"episodes whose height lasts three minutes or more: {len(lasting)}, of which an unusual value told {heard}")
     print(f"unusual outside episodes and the hour after: {outside}, {outside / days:.1f} a patient-day")
     for kind in ARTEFACTS:
         mine = [one for one in placed if one.kind is kind]
@@ -155,6 +167,10 @@ def show(
         right = sum(any(_same(p, one, each) for each in mine) for p, one in told)
         wild = sum(any(_meets(span, (each.first, each.after)) for span in unusual[each.patient]) for each in mine)
         print(f"{kind}: {len(mine)} put in, {known} known; told {len(told)}, right {right}; called unusual {wild}")
+
+
+def _time(one: Label) -> tuple[int, int]:
+    return _minute(one.from_ms), _minute(one.to_ms) + 1
 
 
 def _minute(at_ms: int) -> int:

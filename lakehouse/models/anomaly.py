@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ class Settings:
 class Finding(NamedTuple):
     """A stretch of minutes of one signal. ``end`` is the first minute after it.
 
-    ``value`` is the mean farthest from ``usual``, ``deviation`` its distance in robust standard deviations; None of artefacts.
+    ``value`` is the mean farthest from ``usual``, ``deviation`` that in robust standard deviations; None of artefacts.
     """
 
     kind: Kind
@@ -121,8 +122,8 @@ def _resolution(code: str) -> float:
 
 def _of(signal: _Signal, present: Marks, number: int, begin: datetime, settings: Settings) -> Iterator[Finding]:
     ranges = signal.high - signal.low
-    usual_range = _before(ranges, settings, np.nanmedian)
-    flat = _lasting((ranges == 0) & (usual_range > 0), settings.lasting)
+    flat = _lasting(_still(ranges, settings.least), settings.lasting)
+    usual_range = _before(np.where(flat, np.nan, ranges), settings, np.nanmedian)
     # Out and back: the minute's ends lie where its mean of before did, and one of its values far from there.
     ends = np.maximum(np.abs(signal.first - signal.last), np.abs(signal.mean - (signal.first + signal.last) / 2))
     swing = ranges > settings.swing * np.maximum(usual_range, signal.resolution)
@@ -189,6 +190,22 @@ def _spread(values: Values, usual: Values, settings: Settings) -> Values:
     if known.any():
         found[known] = np.nanmedian(np.abs(windows[known] - usual[known, None]), axis=1)
     return found
+
+
+def _still(ranges: Values, least: int) -> Marks:
+    """Minutes without any movement of a signal that has moved within most of its minutes so far.
+
+    Such a minute counts for nothing: a signal that stands still for hours would else be one that never moves.
+    """
+    marks = np.zeros(len(ranges), dtype=bool)
+    moving = seen = 0
+    for at, swing in enumerate(ranges.tolist()):
+        if swing == 0 and seen >= least and 2 * moving > seen:
+            marks[at] = True
+        elif not isnan(swing):
+            seen += 1
+            moving += swing > 0
+    return marks
 
 
 def _count_before(marks: Marks, length: int) -> NDArray[np.int64]:
