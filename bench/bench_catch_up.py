@@ -30,10 +30,10 @@ GOAL = 4_000
 LIMIT_S = 900.0
 
 
-def catch_up(data: DataDir, broker: Broker, patients: int, messages: int) -> dict[str, Any]:
-    """Fill the topics, start the lakehouse application, wait until all of it is stored."""
+def pile_up(data: DataDir, broker: Broker, patients: int, messages: int) -> None:
+    """Fill the topics with simulated messages, as fast as they are taken."""
     ensure(broker.address)
-    # A rate beyond reach: the sender is always behind, and sends as fast as it can.
+    # A rate beyond reach: the sender is always behind.
     run(
         options(1_000_000, patients),
         broker.address,
@@ -41,6 +41,11 @@ def catch_up(data: DataDir, broker: Broker, patients: int, messages: int) -> dic
         data.root / "sent",
         limits=Limits(messages=messages),
     )
+
+
+def catch_up(data: DataDir, broker: Broker, patients: int, messages: int) -> dict[str, Any]:
+    """Fill the topics, start the lakehouse application, wait until all of it is stored."""
+    pile_up(data, broker, patients, messages)
     ends = end_offsets(broker.address, Settings().topics().values())
     began = time.monotonic()
     stream = subprocess.Popen(

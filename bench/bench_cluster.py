@@ -25,8 +25,7 @@ import psutil
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
-from bench.bench_catch_up import batches
-from bench.bench_simulator import options
+from bench.bench_catch_up import batches, pile_up
 from bench.chaos.stack import WARD, until
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import OBSERVATION
@@ -34,12 +33,11 @@ from lakehouse.reader import open_table
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
 from lakehouse.tables import OBSERVATION as SILVER
 from lakehouse.topics import ALERT_EVALUATIONS, VITALS
-from streaming.simulator.sender import Limits, run
 from tests.fixtures.spark_cluster import SparkCluster
 from wardhouse.broker import Broker
 from wardhouse.settings import Settings
 from wardhouse.status import wait_until_stored
-from wardhouse.topics import end_offsets, ensure
+from wardhouse.topics import end_offsets
 
 LIMIT_S = 900.0
 
@@ -65,15 +63,7 @@ def measure(place: Path, shape: Shape, patients: int, messages: int, application
     """Figures of one shape, by application."""
     data, found = DataDir(place / "ward"), {}
     with Broker(data, Settings().jars.resolve()) as broker, SparkCluster(place / "spark", cores=2) as cluster:
-        ensure(broker.address)
-        # A rate beyond reach: the sender is always behind, and sends as fast as it can.
-        run(
-            options(1_000_000, patients),
-            broker.address,
-            data.root / "truth",
-            data.root / "sent",
-            limits=Limits(messages=messages),
-        )
+        pile_up(data, broker, patients, messages)
         if "lakehouse" in applications and shape in LAKEHOUSE:
             with _streaming("lakehouse", shape, cluster, broker.address, data) as processes:
                 found["lakehouse"] = _stored(cluster, processes, broker.address, data, messages)

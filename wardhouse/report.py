@@ -114,6 +114,7 @@ def build(run: Run, data: DataDir, bootstrap: str) -> dict[str, Any]:
         "restarts": dict(run.restarts),
         "largest_lag": {flow: largest_lag(lines) for flow, lines in run.flows.items()},
         "lag_growth_per_s": {flow: lag_growth(lines, warm, _ms(run.stopped_at)) for flow, lines in run.flows.items()},
+        "gold_delay_growth": delay_growth(silver, warm, _ms(run.stopped_at)),
         "started_at": run.started_at.isoformat(),
         "sending_at": run.sending_at.isoformat() if run.sending_at else None,
         "stopped_at": run.stopped_at.isoformat(),
@@ -192,17 +193,33 @@ def largest_lag(lines: Iterable[Record]) -> int | None:
 
 def lag_growth(lines: Iterable[Record], since_ms: int | None, until_ms: int) -> float | None:
     """Records a second by which a flow fell behind between two instants: a line through its lags, if it told three."""
+    return _slope(((_told_ms(line), line["lag"]) for line in lines if line.get("lag") is not None), since_ms, until_ms)
+
+
+def delay_growth(lines: Iterable[Record], since_ms: int | None, until_ms: int) -> float | None:
+    """Seconds a second by which what a flow's batches had newest was older when it was written; as for a lag."""
+    delays = (
+        (line["committed_at"], (line["committed_at"] - line["newest_received_at"]) / 1000)
+        for line in lines
+        if line.get("rows") and line.get("newest_received_at") is not None
+    )
+    return _slope(delays, since_ms, until_ms)
+
+
+def _slope(points: Iterable[tuple[float, float]], since_ms: int | None, until_ms: int) -> float | None:
+    """The slope by the second of a line through values at instants (ms) within a span; None of fewer than three."""
     import numpy as np
 
-    points = [
-        (line["committed_at"] / 1000, line["lag"])
-        for line in lines
-        if line.get("lag") is not None and since_ms is not None and since_ms <= line.get("committed_at", 0) <= until_ms
-    ]
-    if len(points) < _POINTS_OF_A_LINE:
+    within = [one for one in points if since_ms is not None and since_ms <= one[0] <= until_ms]
+    if len(within) < _POINTS_OF_A_LINE:
         return None
-    at, lag = np.array(points, dtype=float).T
-    return round(float(np.polyfit(at - at[0], lag, 1)[0]), 2)
+    at, value = np.array(within, dtype=float).T
+    return round(float(np.polyfit((at - at[0]) / 1000, value, 1)[0]), 4)
+
+
+def _told_ms(line: Record) -> float:
+    """When a line was written: a batch says when it was committed; whoever works record by record, when it tells."""
+    return float(line["committed_at"] if "committed_at" in line else _ms(datetime.fromisoformat(line["at"])))
 
 
 def evaluation_latencies(bootstrap: str, topic: str, since: Offsets, until: Offsets) -> list[tuple[int, int]]:

@@ -1,5 +1,15 @@
 from lakehouse.progress import Record
-from wardhouse.report import Use, batch_latency, cores, cpu_per_million, lag_growth, largest_lag, messages_sent, summary
+from wardhouse.report import (
+    Use,
+    batch_latency,
+    cores,
+    cpu_per_million,
+    delay_growth,
+    lag_growth,
+    largest_lag,
+    messages_sent,
+    summary,
+)
 
 NOTHING = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None, "count": 0}
 
@@ -108,6 +118,17 @@ def test_processor_use_is_unknown_where_nothing_was_sent() -> None:
 def test_the_growth_of_a_lag_is_a_line_through_what_a_flow_said_of_it() -> None:
     told: list[Record] = [{"committed_at": 1000 * second, "lag": 100 + 5 * second} for second in range(60)]
     told += [{"committed_at": 70_000, "lag": 99_999}, {"committed_at": 30_000, "lag": None}, {"idle": True}]
+    said: list[Record] = [{"at": f"1970-01-01T00:00:{second:02}+00:00", "lag": 7 * second} for second in range(10)]
+    assert lag_growth(said, 0, 60_000) == 7.0
     assert lag_growth(told, 10_000, 59_000) == 5.0
     assert lag_growth(told, 58_000, 59_000) is None
     assert lag_growth(told, None, 59_000) is None
+
+
+def test_a_gold_that_grows_older_does_not_keep_up() -> None:
+    def lines(growth: float) -> list[Record]:
+        return [batch(10, 0, round(1000 * (at - 20 - growth * at)), 1000 * at) for at in range(100, 400, 10)]
+
+    assert delay_growth(lines(0.25), 0, 1_000_000) == 0.25
+    assert delay_growth(lines(0), 0, 1_000_000) == 0
+    assert delay_growth([{"idle": True, "committed_at": 5}], 0, 1_000_000) is None
