@@ -51,7 +51,8 @@ def stream(count: int, hours: float, seed: int) -> tuple[np.ndarray[Any, Any], l
 
 def spoil(values: np.ndarray[Any, Any], episodes: Iterable[EpisodeLabel], ids: list[str], seed: int) -> list[Placed]:
     """Put artefacts into the readings, in place, outside episodes."""
-    chance, ill = np.random.default_rng(seed), [[] for _ in ids]  # type: list[list[tuple[int, int]]]
+    chance = np.random.default_rng(seed)
+    ill: list[list[tuple[int, int]]] = [[] for _ in ids]
     for one in episodes:
         ill[ids.index(one.patient_id)].append((_minute(one.from_ms), _minute(one.to_ms) + 1))
     placed: list[Placed] = []

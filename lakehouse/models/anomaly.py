@@ -106,7 +106,9 @@ def _grid(rows: Sequence[Mapping[str, Any]]) -> tuple[datetime, list[_Signal]]:
     for row in rows:
         of = columns.setdefault(row["code"], np.full((5, length), np.nan))
         of[:, _minutes(begin, row["minute"])] = row["mean"], row["min"], row["max"], row["first"], row["last"]
-    return begin.astimezone(UTC), [_Signal(code, *of, _resolution(code)) for code, of in sorted(columns.items())]
+    return begin.astimezone(UTC), [
+        _Signal(code, of[0], of[1], of[2], of[3], of[4], _resolution(code)) for code, of in sorted(columns.items())
+    ]
 
 
 def _minutes(begin: datetime, end: datetime) -> int:
