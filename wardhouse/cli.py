@@ -14,6 +14,7 @@ from wardhouse.commands import (
     acl,
     airflow,
     alerts,
+    anomalies,
     audit,
     backfill,
     broker,
@@ -93,6 +94,7 @@ app.add_typer(rules.app, name="rules", rich_help_panel=_WARD)
 app.command("link", rich_help_panel=_WARD)(link.link)
 
 app.command("score", rich_help_panel=_DATA)(score.score)
+app.command("anomalies", rich_help_panel=_DATA)(anomalies.anomalies)
 app.command("replay", rich_help_panel=_DATA)(replay.replay)
 app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_DATA)
