@@ -4,13 +4,13 @@ Who connects is a property of the process: each component may have a user of its
 (``ward acl``). So the environment says it, under the names below, and nothing else hands it on: no command line, no
 file of the data dir, no log.
 
-====================== ==============================================================
-KAFKA_SECURITY_PROTOCOL PLAINTEXT (if nothing is said), SSL, SASL_SSL or SASL_PLAINTEXT
-KAFKA_SSL_CA_FILE       certificates of who signs the brokers', PEM; without it the system's
-KAFKA_SASL_MECHANISM    SCRAM-SHA-512 (if nothing is said), SCRAM-SHA-256 or PLAIN
-KAFKA_SASL_USERNAME     the user
+======================== ====================================================================
+KAFKA_SECURITY_PROTOCOL  PLAINTEXT (if nothing is said), SSL, SASL_SSL or SASL_PLAINTEXT
+KAFKA_SSL_CA_FILE        certificates of who signs the brokers', PEM; without it the system's
+KAFKA_SASL_MECHANISM     SCRAM-SHA-512 (if nothing is said), SCRAM-SHA-256 or PLAIN
+KAFKA_SASL_USERNAME      the user
 KAFKA_SASL_PASSWORD_FILE file with the password, and nothing else
-====================== ==============================================================
+======================== ====================================================================
 """
 
 import os
