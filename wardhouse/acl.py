@@ -34,6 +34,7 @@ from lakehouse.topics import (
     CLINICAL_RESOURCE,
     TOPICS,
     VITALS,
+    Topic,
 )
 from wardhouse.errors import Failure
 from wardhouse.topics import Names, administration
@@ -73,35 +74,32 @@ class Right:
         return f"{self.user} may {self.operation} {self.kind} {self.name}{'*' if self.prefix else ''}"
 
 
+def _names(*topics: Topic) -> frozenset[str]:
+    return frozenset(topic.name for topic in topics)
+
+
 _BESIDE = {
     # It goes on behind its own last evaluations.
-    "alerts": Rights(frozenset({ALERT_EVALUATIONS.name}), groups=_SPARK),
+    "alerts": Rights(reads=_names(ALERT_EVALUATIONS), groups=_SPARK),
     "lakehouse": Rights(groups=_SPARK),
-    # Its own state; and whether messages wait for the alert flow.
-    "router": Rights(
-        frozenset({ALERT_STATE.name}),
-        frozenset(),
-        frozenset({VITALS.name, ALERTS.name}),
-        groups=frozenset({router.GROUP}),
-    ),
-    "notify": Rights(frozenset({ALERT_DELIVERY.name}), groups=frozenset({notifier.GROUP})),
+    # Its own state, and whether messages wait for the alert flow.
+    "router": Rights(reads=_names(ALERT_STATE), describes=_names(VITALS, ALERTS), groups=frozenset({router.GROUP})),
+    "notify": Rights(reads=_names(ALERT_DELIVERY), groups=frozenset({notifier.GROUP})),
     "gateway": Rights(
-        frozenset(t.name for t in (ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES)),
-        frozenset(t.name for t in (VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT)),
+        reads=_names(ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES),
+        writes=_names(VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT),
     ),
-    "dashboard": Rights(
-        frozenset(t.name for t in (ALERT_STATE, ALERT_COMMAND)), frozenset(t.name for t in (ALERT_COMMAND, AUDIT))
-    ),
-    **dict.fromkeys(("simulator", "replay"), Rights(writes=frozenset(t.name for t in (VITALS, CLINICAL_RESOURCE)))),
+    "dashboard": Rights(reads=_names(ALERT_STATE, ALERT_COMMAND), writes=_names(ALERT_COMMAND, AUDIT)),
+    **dict.fromkeys(("simulator", "replay"), Rights(writes=_names(VITALS, CLINICAL_RESOURCE))),
     # `ward rules`, `limits`, `alerts`, `link` and `verify`, as people call them.
     "operator": Rights(
-        frozenset(topic.name for topic in TOPICS),
-        frozenset(t.name for t in (ALERT_RULES, ALERT_LIMIT, ALERT_COMMAND, AUDIT)),
+        reads=_names(*TOPICS),
+        writes=_names(ALERT_RULES, ALERT_LIMIT, ALERT_COMMAND, AUDIT),
         groups=_SPARK,
         watches=frozenset({router.GROUP, notifier.GROUP}),
     ),
 }
-_KNOWN = frozenset(topic.name for topic in TOPICS)
+_KNOWN = _names(*TOPICS)
 
 
 def rights() -> dict[str, Rights]:
