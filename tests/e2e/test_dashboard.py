@@ -221,7 +221,9 @@ def test_an_alert_that_is_acknowledged_in_the_browser_is_acknowledged_for_the_co
             assert browser.script("document.querySelector('input[aria-label=\"Your name\"]').value") == "nurse on duty"
         found = listed(data)["hospital/1"]
         assert (found["state"], found["acknowledged_by"]) == ("acknowledged", "nurse on duty")
-        assert router.shown[-1]["note"] == "on my way"
+        # Time goes on for the other patient's alert.
+        (taken,) = [event for event in router.shown if event["state"] == "acknowledged"]
+        assert (taken["alert_id"], taken["note"]) == (first, "on my way")
     topic = json.loads(os.environ["WARD_TOPIC_NAMES"])["audit"]
     # Partitions come one after the other.
     recorded = sorted((json.loads(record.value) for record in whole(broker, topic)), key=lambda one: one["at"])
