@@ -216,6 +216,11 @@ def test_whatever_comes_twice_and_in_whatever_order_and_batches_gives_the_same_r
     once = [*dict.fromkeys(messages), *changed]
     again = [*once, *chance.sample(once, len(once) // 2)]
     chance.shuffle(again)
+    # Versions of one observation count in the order in which they came: what repeats the first one changes nothing.
+    for before, after in (changed[:2], changed[2:]):
+        first, then = again.index(before), again.index(after)
+        if then < first:
+            again[first], again[then] = again[then], again[first]
     shutil.copytree(empty_tables.root, tmp_path / "other")
     other = replace(lake, data=DataDir(tmp_path / "other"))
 
