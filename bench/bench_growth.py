@@ -141,8 +141,7 @@ def _java_s() -> float:
 def measure(spark: "SparkSession", case: Case, batches: int, folder: Path) -> tuple[float, float]:
     """Median wall and processor seconds of a batch, of the later half of ``batches``."""
     data = DataDir(folder / "ward")
-    topics = {VITALS.name: VITALS.name}
-    config = StreamConfig(data, "", topics, Settings().jars, cores=2, memory="2g")
+    config = StreamConfig(data, "", Settings().topics(), Settings().jars, cores=2, memory="2g")
     for table in TABLES:
         delta.create(spark, table, data.table(table))
     feed = Feed(spark, folder / "messages", case.patients)
