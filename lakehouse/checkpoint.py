@@ -87,6 +87,8 @@ def require_whole(checkpoint: Path) -> None:
         if planned := _numbers(checkpoint / "offsets"):
             sources_after(checkpoint, max(planned))
         if done := _numbers(checkpoint / "commits"):
+            with _whole(checkpoint / "offsets"):
+                _require(bool(planned), "it is empty, and batches are committed")
             path = checkpoint / "commits" / str(max(done))
             with _whole(path):
                 version, body = path.read_text(encoding="utf-8").splitlines()
@@ -96,6 +98,17 @@ def require_whole(checkpoint: Path) -> None:
         raise CheckpointError(
             f"{error}. `ward checkpoint rewind {flow} --to beginning --yes` lets {flow} go on, and loses nothing"
         ) from error
+
+
+def clear_unfinished(checkpoint: Path) -> None:
+    """Remove the file that a process has left which was killed while it planned the very first batch.
+
+    Spark renames a file into its place when it is whole, and starts no query over a folder that has only the other one.
+    """
+    folder = checkpoint / "offsets"
+    if not _numbers(folder):
+        for left in folder.glob(".*.tmp*"):
+            left.unlink()
 
 
 def batches(checkpoint: Path) -> list[int]:

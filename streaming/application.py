@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
 from lakehouse import delta, delta_log, pause
-from lakehouse.checkpoint import position, require_whole
+from lakehouse.checkpoint import clear_unfinished, position, require_whole
 from lakehouse.cluster import ONE_TASK, Absence, ClusterError, executors, require, too_few
 from lakehouse.pipeline import ALERT_LIMITS, FLOWS, Flow
 from lakehouse.session import build_session
@@ -194,6 +194,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
     """
     if flow.application == PAUSED_APPLICATION:
         require_whole(config.data.checkpoint(flow))
+        clear_unfinished(config.data.checkpoint(flow))
     module, _, function = flow.build.partition(":")
     query: StreamingQuery = getattr(import_module(module), function)(spark, flow, config)
     return query

@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.checkpoint import CheckpointError, Position, files_read, newest_whole, position, require_whole
+from lakehouse.checkpoint import (
+    CheckpointError,
+    Position,
+    clear_unfinished,
+    files_read,
+    newest_whole,
+    position,
+    require_whole,
+)
 
 BATCH = '{"batchWatermarkMs":0,"batchTimestampMs":1,"conf":{}}'
 
@@ -115,6 +123,25 @@ def test_a_commit_that_was_cut_off_is_named(tmp_path, left):
     (root / "commits" / "1").write_bytes(left)
     with pytest.raises(CheckpointError, match="commits/1 is damaged"):
         require_whole(root)
+
+
+def test_batches_that_are_committed_and_have_no_offsets_are_named(tmp_path):
+    root = checkpoint(tmp_path, {1: [{"vitals": {"0": 5}}]}, [1])
+    (root / "offsets" / "1").unlink()
+    with pytest.raises(CheckpointError, match="offsets is damaged .*batches are committed"):
+        require_whole(root)
+
+
+def test_an_unfinished_file_is_cleared_only_where_no_batch_was_planned(tmp_path):
+    clear_unfinished(tmp_path / "missing")
+    root = checkpoint(tmp_path, {}, [])
+    clear_unfinished(root)
+    assert list((root / "offsets").iterdir()) == []
+    (tmp_path / "other").mkdir()
+    planned = checkpoint(tmp_path / "other", {0: [{"vitals": {"0": 5}}]}, [])
+    before = sorted((planned / "offsets").iterdir())
+    clear_unfinished(planned)
+    assert sorted((planned / "offsets").iterdir()) == before
 
 
 def test_of_a_checkpoint_that_is_damaged_throughout_nothing_is_known(tmp_path):
