@@ -1,7 +1,8 @@
 """The dashboard: a Streamlit script with its arguments behind it.
 
-``app.py DATA_DIR GATEWAY_URL ENTRY KEY_FILE BROKERS TOPICS PROVIDER``: ENTRY as dashboard.access has it; KEY_FILE
-may be empty; PROVIDER is JSON, a lakehouse.claims.Provider or null.
+``app.py DATA_DIR GATEWAY_URL ENTRY KEY_FILE BROKERS TOPICS PROVIDER MODELS``: ENTRY as dashboard.access has it;
+KEY_FILE may be empty; PROVIDER is JSON, a lakehouse.claims.Provider or null; MODELS is the address of an MLflow server,
+empty for the registry of the data dir.
 """
 
 import json
@@ -42,6 +43,7 @@ def render(
     entry: str = "open",
     key_file: Path | None = None,
     provider: Provider | None = None,
+    tracking_uri: str | None = None,
 ) -> None:
     """Render the page that the address names; by the key in ``key_file`` the gateway is asked.
 
@@ -52,7 +54,7 @@ def render(
     from alerting.bands import arms
     from dashboard import access, live
     from dashboard.clock import zone
-    from dashboard.views import alerts, burden, patient, quality, research, trends, ward
+    from dashboard.views import alerts, burden, models, patient, quality, research, trends, ward
     from dashboard.views.states import empty
 
     st.set_page_config(page_title="Wardhouse", page_icon=":material/monitor_heart:", layout="wide")
@@ -111,6 +113,12 @@ def render(
             icon=":material/science:",
             url_path="research",
         ),
+        st.Page(
+            partial(models.page, data, tracking_uri, clock, here),
+            title="Models",
+            icon=":material/model_training:",
+            url_path="models",
+        ),
     ]
     pages = [*(reads if who.may(Scope.READ) else ()), *(researches if who.may(Scope.RESEARCH) else ())]
     if not pages:
@@ -120,7 +128,8 @@ def render(
 
 
 if __name__ == "__main__":
-    _, root, address, entry, key, servers, topics, claims = sys.argv
+    _, root, address, entry, key, servers, topics, claims, registry = sys.argv
     brokers, provider = Brokers(servers, json.loads(topics)), TypeAdapter(Provider | None).validate_json(claims)
     key_file = Path(key) if key else None
-    render(DataDir(Path(root)), address, lambda: datetime.now(UTC), brokers, entry, key_file, provider)
+    now = partial(datetime.now, UTC)
+    render(DataDir(Path(root)), address, now, brokers, entry, key_file, provider, registry or None)

@@ -1,19 +1,21 @@
 """Charts. Pure: a frame and values in, a chart out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from dashboard.clock import wall
-from dashboard.palette import LINE, PRIORITIES
+from dashboard.palette import ARTEFACT, LINE, PRIORITIES, UNUSUAL
+from lakehouse.models.anomaly import Finding, Kind
 from lakehouse.scores import NEWS2
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+_HEIGHT = 150
 _SHORTEST_GAP = timedelta(minutes=2)
 _RISK_PRIORITIES = {"high": "high", "medium": "medium"}
 _MARKS = {"high": "square", "medium": "triangle-up", "low": "circle"}
@@ -51,10 +53,12 @@ def trend(
     zone: ZoneInfo,
     start: datetime,
     stop: datetime,
+    findings: Sequence[Finding] = (),
 ) -> "alt.LayerChart":
     """One signal over a span: mean as a line, min to max as a band, limits dashed, each alert from its mark to its end.
 
-    ``minutes`` may be hours as well: the distance of points decides what a gap is.
+    ``minutes`` may be hours as well: the distance of points decides what a gap is. Of ``findings`` an unusual stretch
+    is tinted from top to bottom, an artefact is a strip at the foot.
     """
     import altair as alt
     import pandas as pd
@@ -77,6 +81,7 @@ def trend(
     base = alt.Chart(shown[["time", "when", "stretch", "count", "min", "mean", "max"]]).encode(x=x, detail="stretch:N")
     scale = alt.Scale(zero=False, nice=True, padding=8)
     layers: list[alt.Chart] = [
+        *_found(findings, zone, start, stop),
         base.mark_area(color=LINE, opacity=0.22, clip=True).encode(
             y=alt.Y("min:Q", title=None, scale=scale, axis=y_axis), y2="max:Q"
         ),
@@ -111,6 +116,32 @@ def trend(
             .encode(x=x, y=y, tooltip=["alert:N", alt.Tooltip("when:N", title="opened")]),
         ]
     return _titled(alt.LayerChart(layer=layers), y_title)
+
+
+def _found(findings: Sequence[Finding], zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator["alt.Chart"]:
+    import altair as alt
+    import pandas as pd
+
+    for unusual in (True, False):
+        rows = [one for one in findings if (one.kind is Kind.UNUSUAL) == unusual]
+        if not rows:
+            continue
+        shown = pd.DataFrame(
+            {
+                "begins": [wall(max(one.begin, start), zone) for one in rows],
+                "ends": [wall(min(one.end, stop), zone) for one in rows],
+                "finding": [one.words for one in rows],
+            }
+        )
+        mark = alt.Chart(shown).encode(
+            x=_x(zone, start, stop, "begins"), x2="ends:T", tooltip=alt.Tooltip("finding:N", title="finding")
+        )
+        if unusual:
+            yield mark.mark_rect(color=UNUSUAL, opacity=0.3, clip=True)
+        else:
+            # In pixels of what the chart has left beside title and axis.
+            foot = alt.Y(value=alt.ExprRef("height - 6"))
+            yield mark.encode(y=foot, y2=alt.value("height")).mark_rect(color=ARTEFACT, clip=True)
 
 
 def news2(points: Sequence[Mapping[str, Any]], *, zone: ZoneInfo, start: datetime, stop: datetime) -> "alt.LayerChart":
@@ -203,7 +234,7 @@ def _x(zone: ZoneInfo, start: datetime, stop: datetime, column: str) -> "alt.X":
 def _titled(chart: "alt.LayerChart", title: str) -> "alt.LayerChart":
     import altair as alt
 
-    return chart.properties(height=150, title=alt.TitleParams(title, anchor="start", fontSize=14, offset=6))
+    return chart.properties(height=_HEIGHT, title=alt.TitleParams(title, anchor="start", fontSize=14, offset=6))
 
 
 def _time_format(span: timedelta) -> str:

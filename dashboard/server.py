@@ -50,9 +50,18 @@ class Entrance:
 
 
 def run(
-    data: DataDir, gateway: str, brokers: Brokers, port: int, on_ready: Callable[[], None], entrance: Entrance
+    data: DataDir,
+    gateway: str,
+    brokers: Brokers,
+    port: int,
+    on_ready: Callable[[], None],
+    entrance: Entrance,
+    tracking_uri: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError."""
+    """Serve until SIGTERM or SIGINT; ``on_ready`` is called once pages are served. Raises PortTakenError.
+
+    ``tracking_uri`` is of an MLflow server; without it the models of the data dir are shown.
+    """
     import uvicorn
     from streamlit.web import bootstrap
 
@@ -68,7 +77,9 @@ def run(
     key_file = "" if entrance.key_file is None else str(entrance.key_file)
     provider = TypeAdapter(Provider | None).dump_json(entrance.provider).decode()
     names = json.dumps(dict(brokers.names))
-    arguments = [str(data.root), gateway, entrance.entry, key_file, brokers.servers, names, provider]
+    # An empty one stands in its place all the same.
+    models = tracking_uri or ""
+    arguments = [str(data.root), gateway, entrance.entry, key_file, brokers.servers, names, provider, models]
     script = Path(__file__).with_name("app.py")
     bootstrap.run(str(script), False, arguments, options)
 

@@ -18,8 +18,9 @@ from dashboard.palette import PRIORITIES
 from dashboard.patient_sheet import Sheet
 from dashboard.risk import percent, reasons
 from dashboard.views.states import empty, explained
-from lakehouse import stored_risks, stored_scores
+from lakehouse import stored_anomalies, stored_risks, stored_scores
 from lakehouse.datadir import DataDir
+from lakehouse.models.anomaly import Finding, Kind
 from lakehouse.reader import TableMissingError
 from lakehouse.scores import Score
 from lakehouse.stored_minutes import resolution
@@ -32,6 +33,8 @@ SPANS = {
     "7 days": timedelta(days=7),
     "4 weeks": timedelta(weeks=4),
 }
+_LOOKED_OVER = timedelta(days=1)
+"""Of how long a span unusual minutes are sought: of a day that takes 0.2 s."""
 _MINUTE = timedelta(minutes=1)
 _DASH = "\N{EN DASH}"
 
@@ -96,6 +99,7 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
     )
     scores = _scores(data, patient_id, start, stop)
     unit = next((unit for unit in reversed(alerts["unit"].to_list()) if isinstance(unit, str)), None)
+    findings = _findings(data, patient_id, start, stop)
     downloads = st.container(horizontal=True)
     shown = []
     if scores:
@@ -120,12 +124,15 @@ def _content(data: DataDir, pack: Pack, patient_id: str, now: datetime, zone: Zo
             zone=zone,
             start=start,
             stop=stop,
+            findings=[one for one in findings if one.code == signal.code],
         )
         shown.append(chart)
         st.altair_chart(chart, width="stretch")
     with downloads:
         _downloads(Sheet(patient_id, start, stop, zone, minutes, alerts, scores, shown), now)
     _list(alerts, now, zone)
+    if stop - start <= _LOOKED_OVER:
+        _unusual(findings, now, zone)
     _records(data, patient_id)
 
 
@@ -161,6 +168,36 @@ def _risks(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> l
         return stored_risks.series(data, patient_id, start, stop)
     except TableMissingError:
         return []
+
+
+def _findings(data: DataDir, patient_id: str, start: datetime, stop: datetime) -> list[Finding]:
+    return stored_anomalies.series(data, patient_id, start, stop) if stop - start <= _LOOKED_OVER else []
+
+
+def _unusual(findings: list[Finding], now: datetime, zone: ZoneInfo) -> None:
+    """What was far from what is usual for this patient, and what was only an artefact."""
+    unusual = sum(one.kind is Kind.UNUSUAL for one in findings)
+    st.subheader(f"Unusual for this patient ({unusual}), artefacts ({len(findings) - unusual})")
+    if not findings:
+        st.caption("None.")
+        return
+    names = {signal.code: signal.display for signal in signals()}
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Begun": [moment(one.begin, zone, now) for one in findings],
+                "Minutes": [round((one.end - one.begin) / _MINUTE) for one in findings],
+                "Signal": [names.get(one.code, one.code) for one in findings],
+                "Finding": [one.words for one in findings],
+            }
+        ),
+        hide_index=True,
+        width="stretch",
+    )
+    st.caption(
+        "Held against the four hours before; tinted in the charts, artefacts of sensors as a strip at the foot."
+        " Nobody is called by these."
+    )
 
 
 def _why(newest: dict[str, Any], zone: ZoneInfo, now: datetime) -> str:

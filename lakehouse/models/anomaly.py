@@ -75,6 +75,12 @@ class Finding(NamedTuple):
     usual: float | None
     deviation: float | None
 
+    @property
+    def words(self) -> str:
+        """``unusual: 131, usual 84.5``; of an artefact its kind."""
+        kind = self.kind.replace("_", " ")
+        return kind if self.value is None or self.usual is None else f"{kind}: {self.value:.3g}, usual {self.usual:.3g}"
+
 
 class _Signal(NamedTuple):
     """One signal on a grid of minutes: NaN where there is no value."""

@@ -1,6 +1,6 @@
 """How well a model does on patients that it was not fitted to, beside NEWS2, qSOFA and SIRS on the same rows."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,20 @@ class Subgroup:
 
 
 @dataclass(frozen=True)
+class Tenth:
+    """A tenth of the rows by their risk: the mean risk, and the share of rows with the event. Means over repeats."""
+
+    rows: int
+    risk: float
+    share: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Of one training. ``calibration_error`` is the mean distance of risk and share of deaths in tenths of the rows."""
+    """Of one training. ``calibration_error`` is the mean distance of risk and share of deaths in tenths of the rows.
+
+    ``tenths`` is empty in what was stored before they were kept.
+    """
 
     rows_digest: str
     landmarks: int
@@ -73,6 +85,7 @@ class Evaluation:
     brier: float
     performances: tuple[Performance, ...]
     subgroups: tuple[Subgroup, ...]
+    tenths: tuple[Tenth, ...] = ()
 
     def of(self, name: str) -> Performance:
         """The performance of the model or of a score."""
@@ -106,6 +119,7 @@ def evaluate(rows: Landmarks, risks: list[Rows], recipe: Recipe) -> Evaluation:
     resamples = _resamples(rows, recipe)
     ranked = {MODEL: risks, **{str(name): [rows.score(name)] for name in SCORES}}
     sensitivity = float(np.mean(rows.score(Score.NEWS2)[rows.died] >= OPERATING_POINT))
+    tenths = [_tenths(rows.died, one) for one in risks]
     return Evaluation(
         rows_digest=rows.digest,
         landmarks=len(rows.died),
@@ -113,10 +127,11 @@ def evaluate(rows: Landmarks, risks: list[Rows], recipe: Recipe) -> Evaluation:
         patients=len(set(rows.patients)),
         patients_died=len(set(rows.patients[rows.died])),
         mean_risk=_mean(float(one.mean()) for one in risks),
-        calibration_error=_mean(_calibration_error(rows.died, one) for one in risks),
+        calibration_error=_mean(_calibration_error(one) for one in tenths),
         brier=_mean(float(brier_score_loss(rows.died, one)) for one in risks),
         performances=tuple(_performance(name, rows, of, sensitivity, resamples) for name, of in ranked.items()),
         subgroups=tuple(_subgroups(rows, risks)),
+        tenths=tuple(_over_repeats(same) for same in zip(*tenths, strict=True)),
     )
 
 
@@ -175,10 +190,17 @@ def _leads(rows: Landmarks, told: NDArray[np.bool_]) -> list[float]:
     return [float(rows.hours_to_death[early & (rows.stays == stay)].max()) for stay in np.unique(rows.stays[early])]
 
 
-def _calibration_error(died: NDArray[np.bool_], risks: Rows) -> float:
-    """In bins of as many rows each; a bin counts by its rows."""
-    bins = np.array_split(np.argsort(risks, kind="stable"), _BINS)
-    return sum(len(one) * abs(float(risks[one].mean() - died[one].mean())) for one in bins if len(one)) / len(died)
+def _tenths(died: NDArray[np.bool_], risks: Rows) -> list[Tenth]:
+    parts = np.array_split(np.argsort(risks, kind="stable"), _BINS)
+    return [Tenth(len(one), float(risks[one].mean()), float(died[one].mean())) for one in parts if len(one)]
+
+
+def _over_repeats(same: Sequence[Tenth]) -> Tenth:
+    return Tenth(same[0].rows, _mean(one.risk for one in same), _mean(one.share for one in same))
+
+
+def _calibration_error(tenths: list[Tenth]) -> float:
+    return sum(one.rows * abs(one.risk - one.share) for one in tenths) / sum(one.rows for one in tenths)
 
 
 def _subgroups(rows: Landmarks, risks: list[Rows]) -> Iterator[Subgroup]:

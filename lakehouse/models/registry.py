@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError, digest, dump, load
 from lakehouse.models.card import card
-from lakehouse.models.drift import Binned, Drift, Reference
-from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup
+from lakehouse.models.drift import RISK, Binned, Drift, Reference
+from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup, Tenth
 from lakehouse.models.features import DIGEST
 from lakehouse.models.gate import Gate, GateRefusedError, reasons
 from lakehouse.models.risk import Recipe, RiskModel
@@ -31,7 +31,7 @@ NAME = "death-within-24-hours"
 IN_SERVICE, SHADOW = "in_service", "shadow"
 _FILE, _EVALUATION, _CARD, _RECIPE = "model.skops", "evaluation.json", "card.md", "recipe.json"
 _REFERENCE = "reference.json"
-_PSI = "psi_"
+_PSI, _LIMIT = "psi_", "psi_limit_"
 _SERVED = "served"
 _MLFLOW = {
     # Who trains models here is nobody's business elsewhere.
@@ -58,6 +58,20 @@ class Registered:
     data: Mapping[str, Any]
     commit: str | None
     run: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far something had moved at an instant; ``limit`` is None in what was kept before limits were."""
+
+    at: datetime
+    index: float
+    limit: float | None
+
+    @property
+    def moved(self) -> bool:
+        """Whether it was more than chance and custom allow."""
+        return self.limit is not None and self.index > self.limit
 
 
 class Registry:
@@ -136,7 +150,8 @@ class Registry:
             for each in found.pop("performances")
         )
         subgroups = tuple(Subgroup(**each) for each in found.pop("subgroups"))
-        return Evaluation(**found, performances=performances, subgroups=subgroups)
+        tenths = tuple(Tenth(**each) for each in found.pop("tenths", ()))
+        return Evaluation(**found, performances=performances, subgroups=subgroups, tenths=tenths)
 
     def reference(self, one: Registered) -> Reference:
         """What later rows are held against. Raises ModelFileError."""
@@ -149,13 +164,33 @@ class Registry:
         from mlflow.entities import Metric
 
         instant = round(at.timestamp() * 1000)
-        self._client.log_batch(one.run, [Metric(_PSI + drift.name, drift.index, instant, 0) for drift in drifts])
+        metrics = [
+            Metric(prefix + drift.name, value, instant, 0)
+            for drift in drifts
+            for prefix, value in ((_PSI, drift.index), (_LIMIT, drift.limit))
+        ]
+        self._client.log_batch(one.run, metrics)
 
-    def noted(self, one: Registered, name: str) -> tuple[tuple[datetime, float], ...]:
-        """Each instant at which it was looked how far a feature, or the risk, had moved, and how far."""
-        found = self._client.get_metric_history(one.run, _PSI + name)
-        told = ((datetime.fromtimestamp(each.timestamp / 1000, UTC), float(each.value)) for each in found)
-        return tuple(sorted(told))
+    def noted(self, one: Registered, name: str) -> tuple[Look, ...]:
+        """Each look at how far a feature, or the risk, had moved, the oldest first."""
+        limits = dict(self._history(one, _LIMIT + name))
+        return tuple(Look(at, index, limits.get(at)) for at, index in self._history(one, _PSI + name))
+
+    def newest(self, one: Registered) -> dict[str, Look]:
+        """The newest look at each feature and at the risk, by name; empty where nobody has looked."""
+        metrics = self._client.get_run(one.run).data.metrics
+        if not (looks := self.noted(one, RISK)):
+            return {}
+        limits = {name.removeprefix(_LIMIT): value for name, value in metrics.items() if name.startswith(_LIMIT)}
+        return {
+            name.removeprefix(_PSI): Look(looks[-1].at, value, limits.get(name.removeprefix(_PSI)))
+            for name, value in metrics.items()
+            if name.startswith(_PSI) and not name.startswith(_LIMIT)
+        }
+
+    def _history(self, one: Registered, metric: str) -> list[tuple[datetime, float]]:
+        found = self._client.get_metric_history(one.run, metric)
+        return sorted((datetime.fromtimestamp(each.timestamp / 1000, UTC), float(each.value)) for each in found)
 
     def card(self, one: Registered) -> str:
         """The card of a version, Markdown. Raises ModelFileError."""

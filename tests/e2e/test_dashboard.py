@@ -162,7 +162,7 @@ def test_what_a_page_shows_can_be_taken_along_as_a_file(browser: Browser, dashbo
     assert figures.read_text().startswith("care_unit,period,measure,")
 
 
-PAGES = ("Ward", "Patient", "Alerts", "Trends", "Alarm burden", "Data quality", "Research")
+PAGES = ("Ward", "Patient", "Alerts", "Trends", "Alarm burden", "Data quality", "Research", "Models")
 SAYS = {
     "": "Open alerts (1)",
     "patient": "Alerts in this span",
@@ -170,6 +170,7 @@ SAYS = {
     "burden": "What if",
     "quality": "In quarantine",
     "research": "No cohort has been built",
+    "models": "No model has been trained",
 }
 
 

@@ -45,7 +45,5 @@ def _line(one: "Finding") -> str:
 
     signal = signal_by_code().get(one.code)
     name = signal.display if signal else one.code
-    text = f"{one.begin:%Y-%m-%d %H:%M}Z  {(one.end - one.begin).total_seconds() / 60:4.0f} min  {one.kind:<10}  {name}"
-    if one.value is None or one.usual is None:
-        return text
-    return f"{text}  {one.value:.4g}, usual {one.usual:.4g}"
+    minutes = (one.end - one.begin).total_seconds() / 60
+    return f"{one.begin:%Y-%m-%d %H:%M}Z  {minutes:4.0f} min  {name}: {one.words}"

@@ -55,4 +55,4 @@ def dashboard(
             entry = "link" if links_only else "login" if secrets else "open"
             entrance = server.Entrance(entry, secrets, gateway_key, of_pages(settings))
             with sending(where, brokers.servers, settings.topic(AUDIT)):
-                server.run(where, live, brokers, chosen, ready, entrance)
+                server.run(where, live, brokers, chosen, ready, entrance, settings.mlflow_tracking_uri)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dashboard.palette import ARTEFACT, UNUSUAL
 from lakehouse import audit, link
 from lakehouse.datadir import DataDir
 from lakehouse.scores import PARTS
@@ -227,7 +228,11 @@ def test_a_patients_page_has_news2_with_its_parts_and_the_records_of_other_syste
     charts = [json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart")]
     assert [chart["title"]["text"] for chart in charts] == ["NEWS2", "Heart rate (/min)"]
     assert page.caption[1].value.startswith("5 since 11:50 GMT: respiratory rate \N{EN DASH}, spo2 3, oxygen")
-    assert [heading.value for heading in page.subheader] == ["Alerts in this span (0)", "Records (1)"]
+    assert [heading.value for heading in page.subheader] == [
+        "Alerts in this span (0)",
+        "Unusual for this patient (0), artefacts (0)",
+        "Records (1)",
+    ]
     assert page.dataframe[0].value.to_dict("records") == [
         {"Kind": "Condition", "What": "Asthma", "Status": "resolved", "When": None}
     ]
@@ -253,6 +258,27 @@ def test_a_patients_page_has_the_risk_of_the_model_in_service_and_what_it_rests_
     assert told.startswith("24 % at ")
     assert "death within 24 hours, version 3. It rests most on heart rate last 24h 131" in told
     assert "age not known" in told
+
+
+def test_a_patients_page_shows_what_is_unusual_for_them_and_artefacts(data: DataDir, write: Write) -> None:
+    usual = [minute("a/1", ago, 80.0 + ago % 3) for ago in range(11, 120)]
+    write(VITAL_SIGN_MINUTE, *usual, *(minute("a/1", ago, 131.0) for ago in range(6, 11)))
+    write(VITAL_SIGN_MINUTE, *(minute("a/1", ago, 97.0, "59408-5") for ago in (*range(1, 6), *range(20, 120))))
+
+    app = patient_page(data, id="a/1")
+
+    assert "Unusual for this patient (1), artefacts (2)" in [heading.value for heading in app.subheader]
+    assert app.dataframe[0].value.to_dict("records") == [
+        {"Begun": "11:41 GMT", "Minutes": 14, "Signal": "SpO2 (pulse oximetry)", "Finding": "sensor off"},
+        {"Begun": "11:50 GMT", "Minutes": 5, "Signal": "Heart rate", "Finding": "unusual: 131, usual 81"},
+        {"Begun": "11:55 GMT", "Minutes": 5, "Signal": "Heart rate", "Finding": "sensor off"},
+    ]
+    (heart_rate,) = (
+        spec
+        for spec in (json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart"))
+        if spec["title"]["text"] == "Heart rate (/min)"
+    )
+    assert [layer["mark"]["color"] for layer in heart_rate["layer"][:2]] == [UNUSUAL, ARTEFACT]
 
 
 def risk(minutes_ago: int, value: float, reasons: list[dict[str, Any]], **changes: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The pages Alerts, Alarm burden, Data quality and Research, over small tables, by Streamlit's own test runner."""
+"""The pages Alerts, Alarm burden, Data quality, Research and Models, over small tables, by Streamlit's test runner."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,11 @@ import pytest
 
 from lakehouse import progress
 from lakehouse.datadir import DataDir
+from lakehouse.models.drift import Drift, reference
+from lakehouse.models.evaluation import evaluate, out_of_fold
+from lakehouse.models.gate import Gate
+from lakehouse.models.registry import connect
+from lakehouse.models.risk import fit
 from lakehouse.snapshot import create
 from lakehouse.tables import (
     ALERT,
@@ -17,6 +23,7 @@ from lakehouse.tables import (
     VALIDATION_RESULT,
     VITAL_SIGN_MINUTE,
 )
+from tests.fixtures.landmarks import QUICK, made_up
 from tests.fixtures.marts import write_mart
 from tests.unit.dashboard.test_app import NOON, alert, minute, run_page, texts
 
@@ -43,6 +50,7 @@ def _page(name: str, root: str, now: "datetime", servers: str | None) -> None:
         "burden": (data, pack.load()),
         "quality": (data,),
         "research": (data,),
+        "models": (data, None),
     }
     visitor = (LOCAL,) if name in ("alerts", "burden") else ()
     import_module(f"dashboard.views.{name}").page(*given[name], lambda: now, here, *visitor)
@@ -72,9 +80,12 @@ def test_before_anything_is_stored_each_page_says_which_command_makes_it(data: D
         "burden": "`ward up`",
         "quality": "`ward quality run`",
         "research": "`ward dbt build`",
+        "models": "`ward model train`",
     }
     for name, command in asked.items():
         assert any(command in text for text in texts(page(name, data))), name
+    # Looking makes no registry.
+    assert not data.models.exists()
 
 
 def test_the_inbox_has_outstanding_alerts_the_gravest_first_and_none_that_nobody_was_told_of(
@@ -307,3 +318,41 @@ def test_research_lists_snapshots_with_their_citation_and_how_to_open_them(data:
     assert shown(app)[0]["Snapshot"] == "paper"
     assert [block.value for block in app.code][:2] == [made.citation["plain"], made.citation["bibtex"]]
     assert 'reader.open(pinned, "quality.validation_result")' in app.code[2].value
+
+
+def test_models_tells_of_the_version_in_service_beside_news2_its_calibration_and_its_drift(data: DataDir) -> None:
+    rows = made_up()
+    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    risks = out_of_fold(rows, QUICK)
+    then = reference(rows.x, risks[0], rows.patients)
+    registry = connect(data, None)
+    good = evaluate(rows, risks, QUICK)
+    made = registry.register(model, good, QUICK, then, {}, None)
+    registry.register(model, good, QUICK, then, {}, None)
+    registry.promote(made.version, Gate(calibration_error=1.0))
+    registry.note(made, [Drift("age", 0.4, 0.3, 0.0, 0.0), Drift("risk", 0.1, 0.3, 0.0, 0.0)], NOON)
+
+    app = page("models", data)
+
+    assert app.selectbox[0].value == "1 of " + f"{made.created_at:%Y-%m-%d}, in service"
+    assert shown(app)[0][""] == "model"
+    assert shown(app)[0]["AUROC"] == good.of("model").auroc.value
+    calibration, drift = (json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart"))
+    assert calibration["title"]["text"] == "Calibration: tenths of the landmarks"
+    assert drift["title"]["text"] == "Drift: what has moved furthest from the training"
+    assert "1 of 2 are beyond their limits. Looked at 12:00 GMT, 0 s ago." in texts(app)
+
+    app.selectbox[0].select_index(0).run()
+
+    assert any("Nobody has looked for drift of this version" in text for text in texts(app))
+
+
+def test_models_says_what_is_lost_of_a_version(data: DataDir) -> None:
+    rows = made_up()
+    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    risks = out_of_fold(rows, QUICK)
+    then = reference(rows.x, risks[0], rows.patients)
+    connect(data, None).register(model, evaluate(rows, risks, QUICK), QUICK, then, {}, None)
+    for evaluation in data.models.glob("files/*/artifacts/evaluation.json"):
+        evaluation.unlink()
+    assert any("version 1 has lost its evaluation.json" in text for text in texts(page("models", data)))

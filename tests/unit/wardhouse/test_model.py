@@ -11,6 +11,7 @@ from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError
 from lakehouse.models.drift import reference
 from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
+from lakehouse.models.features import NAMES
 from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import stood
@@ -115,5 +116,10 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
     assert moved.exit_code == 1
     assert f"inputs and risks of version {versions[1].version} have moved" in moved.output
     assert "0 patients say nothing of drift" in too_few.output
-    assert [index for _, index in registry.noted(versions[0], "risk")] == [0.0]
-    assert len(registry.noted(versions[1], "heart_rate_last_24h")) == 1
+    (look,) = registry.noted(versions[0], "risk")
+    assert (look.index, look.moved) == (0.0, False)
+    (look,) = registry.noted(versions[1], "heart_rate_last_24h")
+    assert look.limit is not None
+    assert look.moved
+    assert registry.newest(versions[1])["heart_rate_last_24h"] == look
+    assert len(registry.newest(versions[1])) == len(NAMES) + 1
