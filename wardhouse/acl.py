@@ -20,13 +20,14 @@ from kafka.admin import (
 )
 from kafka.errors import SecurityDisabledError
 
-from alerting import notifier, router
+from alerting import notifier, router, tracer
 from lakehouse.pipeline import FLOWS
 from lakehouse.topics import (
     ALERT_COMMAND,
     ALERT_DELIVERY,
     ALERT_EVALUATIONS,
     ALERT_LIMIT,
+    ALERT_NOTIFICATION,
     ALERT_RULES,
     ALERT_STATE,
     ALERTS,
@@ -85,6 +86,7 @@ _BESIDE = {
     # Its own state, and whether messages wait for the alert flow.
     "router": Rights(reads=_names(ALERT_STATE), describes=_names(VITALS, ALERTS), groups=frozenset({router.GROUP})),
     "notify": Rights(reads=_names(ALERT_DELIVERY), groups=frozenset({notifier.GROUP})),
+    "trace": Rights(reads=_names(ALERTS, ALERT_NOTIFICATION, ALERT_DELIVERY), groups=frozenset({tracer.GROUP})),
     "gateway": Rights(
         reads=_names(ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES),
         writes=_names(VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT),

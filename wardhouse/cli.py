@@ -46,6 +46,7 @@ from wardhouse.commands import (
     spark,
     status,
     stream,
+    trace,
     up,
     verify,
 )
@@ -77,6 +78,7 @@ app.command("broker", rich_help_panel=_COMPONENTS)(broker.broker)
 app.command("stream", rich_help_panel=_COMPONENTS)(stream.stream)
 app.command("router", rich_help_panel=_COMPONENTS)(router.router)
 app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
+app.command("trace", rich_help_panel=_COMPONENTS)(trace.trace)
 app.command("risk", rich_help_panel=_COMPONENTS)(risk.risk)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
 app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
