@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from kafka.errors import KafkaError
 
 from alerting.compacted import TopicError
-from lakehouse import delta, delta_log, pause
+from lakehouse import delta, delta_log, lineage, pause
 from lakehouse.checkpoint import clear_unfinished, position, require_whole
 from lakehouse.cluster import ONE_TASK, Absence, ClusterError, executors, require, too_few
 from lakehouse.pipeline import ALERT_LIMITS, FLOWS, Flow
@@ -24,6 +25,7 @@ from lakehouse.tables import TABLES
 from lakehouse.topics import VITALS
 from streaming.config import StreamConfig
 from streaming.evaluated import Evaluated
+from streaming.lineage import FlowRuns
 from streaming.query import progress_listener
 
 if TYPE_CHECKING:
@@ -67,13 +69,15 @@ def run(
 ) -> None:
     """Run these flows in one JVM until ``stop`` is set. Raises StreamError when a flow keeps failing.
 
-    Raises ClusterError where a cluster is asked for that cannot run them, KafkaError where no broker answers then.
+    Raises ClusterError where a cluster is asked for that cannot run them, KafkaError where no broker answers then,
+    LineageError where lineage cannot be sent as asked.
     ``on_pause`` is told when a pause has become effective, and when it is over.
     """
     least, why = least_slots(flows, config)
     if config.cluster is not None and config.cluster.slots < least:
         # Before the seconds that a session takes to start.
         raise ClusterError(too_few(config.cluster, config.cluster.slots, least, why))
+    runs = FlowRuns(lineage.sender(), config, lambda: datetime.now(UTC))
     # A real-time task that fails is not tried again, which would repeat what its batch has read: the flow starts anew.
     spark = build_session(
         f"wardhouse-{name}",
@@ -89,7 +93,7 @@ def run(
             require(spark, config.cluster, config.data.run, least, why)
         spark.streams.addListener(progress_listener(config.data))
         create_tables(spark, flows, config)
-        application = Application(spark, flows, config, on_pause)
+        application = Application(spark, flows, config, on_pause, runs)
         application.tend(time.monotonic())
         on_ready()
         absence = Absence(config.cluster) if config.cluster else None
@@ -98,6 +102,7 @@ def run(
             if absence and (lacks := absence.look(len(executors(spark)), time.monotonic())):
                 log.error("tasks wait: %s", lacks)
         finish(application.queries())
+        runs.close()
     finally:
         spark.stop()
 
@@ -120,9 +125,15 @@ class Application:
     """The flows of one session, and which of them run."""
 
     def __init__(
-        self, spark: "SparkSession", flows: tuple[Flow, ...], config: StreamConfig, on_pause: Callable[[bool], None]
+        self,
+        spark: "SparkSession",
+        flows: tuple[Flow, ...],
+        config: StreamConfig,
+        on_pause: Callable[[bool], None],
+        runs: FlowRuns,
     ) -> None:
         self._spark, self._flows, self._config, self._on_pause = spark, flows, config, on_pause
+        self._runs = runs
         self._running: dict[str, Running] = {}
         self._paused = False
 
@@ -139,6 +150,7 @@ class Application:
             else:
                 item.batch_at_pause = None
                 revive(self._spark, item, self._config, now)
+        self._runs.look({item.flow: item.query for item in self._running.values()})
         self._tell(wanted)
 
     def queries(self) -> list["StreamingQuery"]:

@@ -38,6 +38,7 @@ REVIEWED = {
     "psycopg": "LGPL: used as it is, as a library that can be replaced",
     "psycopg-binary": "LGPL: used as it is, as a library that can be replaced",
     "skops": "MIT, by the text that comes with it; its classifier says OSI Approved only",
+    "openlineage-sql": "Apache, as its repository OpenLineage/OpenLineage and its neighbours from there say",
     "paho-mqtt": "EPL or BSD: taken by the second",
     "jakarta.transaction:jakarta.transaction-api": "EPL: part of the MQTT broker of the tests, and of nothing else",
     "de.dentrassi.crypto:pem-keystore": "EPL: part of the MQTT broker of the tests, and of nothing else",

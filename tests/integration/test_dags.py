@@ -337,7 +337,7 @@ def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log_and_som
     assert got[0]["message"].startswith("cohorts: task build_models of run ")
 
 
-def test_tables_are_checked_and_their_errors_held_against_the_budget(home):
+def test_tables_are_checked_and_their_errors_held_against_the_budget_and_lineage_is_told(home, tmp_path):
     import deltalake
 
     data, environment = home
@@ -346,9 +346,15 @@ def test_tables_are_checked_and_their_errors_held_against_the_budget(home):
     write(data, OBSERVATION, [observation(1, 80.0), observation(2, 90.0)])
     write(data, DEVICE_MESSAGE, [{"topic": "vitals", "partition": 0, "offset": 1, "received_at": AT, "value": b"{}"}])
 
-    quality = run_dag(environment, "data_quality", {"live": False})
+    transport = {"TYPE": "file", "LOG_FILE_PATH": str(tmp_path / "lineage"), "APPEND": "true"}
+    lineage = {f"OPENLINEAGE__TRANSPORT__{name}": value for name, value in transport.items()}
+
+    quality = run_dag({**environment, **lineage}, "data_quality", {"live": False})
 
     assert quality.returncode == 0, quality.stdout
+    events = [json.loads(line) for line in (tmp_path / "lineage").read_text().splitlines()]
+    ended = {event["job"]["name"] for event in events if event["eventType"] == "COMPLETE"}
+    assert {"data_quality", "data_quality.check_tables", "data_quality.hold_error_budget"} <= ended
     results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
     assert {row["success"] for row in results} == {True}
     assert (data.root / "quality" / "docs" / "index.html").exists()

@@ -8,7 +8,7 @@ is moved, and no Derby database that lets in one process at a time.
 
 import os
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,8 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from lakehouse.lineage import Sender
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 
@@ -50,12 +52,13 @@ def dbt(
     With `--target server` it runs on a Spark Thrift server instead. Exit codes are dbt's: 1 where a model or a test
     fails, 2 where dbt itself cannot go on.
     """
+    from lakehouse.lineage import LineageError, sender
     from lakehouse.reader import TableMissingError, open_table
     from lakehouse.session import SessionError
     from wardhouse.errors import Failure, failures
 
     settings, data = Settings(), data_dir(path)
-    with failures(TableMissingError, SessionError):
+    with failures(TableMissingError, SessionError, LineageError):
         if not (PROJECT / "dbt_project.yml").exists():
             raise Failure(f"no dbt project in {PROJECT}: `ward dbt` runs from a checkout of the project")
         os.environ.update(environment(data))
@@ -65,12 +68,26 @@ def dbt(
             # Its catalog has the tables, its session is its own.
             raise typer.Exit(invoke(arguments))
         open_table(data, OBSERVATION)
+        lineage = sender()
         spark = open_session(settings, data, memory)
+    begun = datetime.now(UTC)
     try:
         code = invoke(arguments)
     finally:
         spark.stop()
+    if lineage is not None:
+        _tell(lineage, data, begun)
     raise typer.Exit(code)
+
+
+def _tell(lineage: "Sender", data: DataDir, begun: datetime) -> None:
+    """Tell of the models that were built since then."""
+    from lakehouse.lineage import Places
+    from wardhouse.dbt_lineage import events
+
+    for one in events(Path(environment(data)["DBT_TARGET_PATH"]), Places(data), begun):
+        lineage.send(one)
+    lineage.close(within_s=30)
 
 
 def _target(arguments: list[str]) -> str:

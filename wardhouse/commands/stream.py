@@ -105,6 +105,7 @@ def _run(
     from alerting.compacted import TopicError
     from alerting.pack import PackError
     from lakehouse.cluster import ClusterError, require_shared_address
+    from lakehouse.lineage import LineageError
     from lakehouse.pipeline import flows_of, topics_of
     from lakehouse.session import SessionError
     from streaming.application import StreamError, run
@@ -135,7 +136,7 @@ def _run(
     flows = tuple(flow for each in applications for flow in flows_of(each))
     name = "stream" if application is Application.BOTH else f"stream-{application.value}"
     with (
-        failures(StreamError, SessionError, ClusterError, PackError, KafkaError, TopicError),
+        failures(StreamError, SessionError, ClusterError, PackError, KafkaError, TopicError, LineageError),
         component(data, name) as running,
         stop_on_signals() as stop,
     ):
