@@ -22,6 +22,7 @@ import pyarrow as pa
 from lakehouse.datadir import DataDir
 from lakehouse.models import scoring
 from lakehouse.models.features import NAMES
+from lakehouse.models.outcome import DEATH
 from lakehouse.models.risk import Recipe, RiskModel, fit
 from lakehouse.models.serving import Role, Served
 from lakehouse.tables import PATIENT, SCORE_INPUT, VITAL_SIGN_MINUTE
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    served = Served(1, Role.IN_SERVICE, model())
+    served = Served(1, Role.IN_SERVICE, model(), DEATH)
     whole, asking, used = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))

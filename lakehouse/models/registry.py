@@ -21,13 +21,15 @@ from lakehouse.models.card import card
 from lakehouse.models.drift import Binned, Drift, Reference
 from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup
 from lakehouse.models.features import DIGEST
-from lakehouse.models.gate import Gate, GateRefusedError, reasons
+from lakehouse.models.gate import SIMULATED, Gate, GateRefusedError, reasons
+from lakehouse.models.outcome import Outcome
 from lakehouse.models.risk import Recipe, RiskModel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NAME = "death-within-24-hours"
+NAME = "deterioration-risk"
+"""Under which all versions are kept, whatever each of them predicts."""
 IN_SERVICE, SHADOW = "in_service", "shadow"
 _FILE, _EVALUATION, _CARD, _RECIPE = "model.skops", "evaluation.json", "card.md", "recipe.json"
 _REFERENCE = "reference.json"
@@ -136,7 +138,8 @@ class Registry:
             for each in found.pop("performances")
         )
         subgroups = tuple(Subgroup(**each) for each in found.pop("subgroups"))
-        return Evaluation(**found, performances=performances, subgroups=subgroups)
+        outcome = Outcome(**found.pop("outcome"))
+        return Evaluation(outcome=outcome, **found, performances=performances, subgroups=subgroups)
 
     def reference(self, one: Registered) -> Reference:
         """What later rows are held against. Raises ModelFileError."""
@@ -181,7 +184,9 @@ class Registry:
         served = self._served()
         if len(served) < 2:
             raise RegistryError("no model was in service before this one: there is nothing to roll back to")
-        before = self.version(served[-2])
+        before, now = self.version(served[-2]), self.in_service()
+        if self.evaluation(before).outcome.simulated and not self.evaluation(now).outcome.simulated:
+            raise RegistryError(f"version {before.version} was in service before: {SIMULATED}")
         self.model(before)
         self._serve(before.version, served[:-1])
         return self.version(before.version)

@@ -10,15 +10,21 @@ from typer.testing import CliRunner, Result
 from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError
 from lakehouse.models.drift import reference
+from lakehouse.models.episodes import of_truth
 from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
+from lakehouse.models.gate import SIMULATED
+from lakehouse.models.outcome import DEATH
 from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import stood
-from lakehouse.tables import OBSERVATION, PATIENT
+from lakehouse.tables import OBSERVATION, PATIENT, RISK_SCORE
+from streaming.simulator.simulation import Options
 from tests.fixtures.delta import append
 from tests.fixtures.landmarks import QUICK, made_up, shuffled
 from tests.fixtures.observations import NOON, observation
+from tests.fixtures.simulated import land
 from wardhouse.cli import app
+from wardhouse.models import trained
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def ward(data: DataDir, *words: str) -> Result:
 
 def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, registry: Registry) -> None:
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     then = reference(rows.x, model.risks(rows.x), rows.patients)
     good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     mixed = shuffled(rows)
@@ -99,8 +105,8 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
         append(data, OBSERVATION, *of_hour)
     append(data, PATIENT)
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
-    asked, x = stood(data, NOON - timedelta(days=1), NOON, timedelta(hours=4))
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
+    asked, x = stood(data, NOON - timedelta(days=1), NOON, DEATH)
     evaluation = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     same = reference(x, model.risks(x), [one.patient_id for one in asked])
     other = reference(rows.x, model.risks(rows.x), rows.patients)
@@ -117,3 +123,41 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
     assert "0 patients say nothing of drift" in too_few.output
     assert [index for _, index in registry.noted(versions[0], "risk")] == [0.0]
     assert len(registry.noted(versions[1], "heart_rate_last_24h")) == 1
+
+
+def test_the_whole_way_can_be_gone_with_simulated_patients_until_a_model_of_deaths_is_in_service(
+    tmp_path: Path,
+) -> None:
+    data = DataDir(tmp_path / "ward")
+    registry = connect(data, None)
+    truth = land(data, Options(NOON, patients=30, cadence=60, episodes_per_hour=12), minutes=90)
+    run = of_truth(truth)
+    simulated = trained(data, registry, None, QUICK, lambda _: None, (run, timedelta(minutes=6)))
+    append(data, RISK_SCORE)
+    rows = made_up()
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
+    good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
+    then = reference(rows.x, model.risks(rows.x), rows.patients)
+
+    assert simulated.data["run"] == run.run
+    assert "# Risk of the height of a simulated episode within 6 minutes\n\n**Simulated.**" in registry.card(simulated)
+    assert "version 1 is in service" in ward(data, "promote", "1").output
+    scored = ward(data, "score", "--since", "2026-03-01T13:00:00", "--until", "2026-03-01T13:04:00", "--every", "2m")
+    assert scored.output.splitlines()[-1] == "60 risks by version 1"
+    registry.register(model, good, QUICK, then, {}, None)
+    assert "version 2 is in service" in ward(data, "promote", "2").output
+    for again in (("promote", "1"), ("promote", "1", "--other-rows"), ("rollback",)):
+        refused = ward(data, *again)
+        assert refused.exit_code == 1
+        assert SIMULATED in refused.output
+    listed = [line.split()[-2:] for line in ward(data, "list").output.splitlines()]
+    assert listed[1] == ["death-within-24-hours", IN_SERVICE]
+    assert listed[0][1] == "simulated-episode-within-6-minutes"
+
+
+def test_what_is_no_truth_of_a_run_is_refused(data: DataDir, tmp_path: Path) -> None:
+    refused = ward(data, "train", "--episodes", str(tmp_path / "none.jsonl"))
+
+    assert refused.exit_code == 1
+    assert "is not the truth of a run that has ended" in refused.output
+    assert "--within is of --episodes" in ward(data, "train", "--within", "6m").output
