@@ -1,9 +1,9 @@
 """The card of a model: what it is and is not, what it was made of, and how well it did, as Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lakehouse.models.evaluation import Estimate, Evaluation
+from lakehouse.models.evaluation import Estimate, Evaluation, Performance
 from lakehouse.models.features import DIGEST, NAMES
 from lakehouse.models.outcome import Outcome
 from lakehouse.models.risk import Recipe
@@ -35,7 +35,7 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
             f" calibration error {evaluation.calibration_error:.3f}, Brier score {evaluation.brier:.3f}."
         ),
         "",
-        *performance_table(evaluation),
+        *performance_table(evaluation.performances),
         "",
         "Intervals resample patients. Alerts and hours are at the sensitivity that a NEWS2 of 7 has on these rows.",
         "",
@@ -44,11 +44,11 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
     return "\n".join(lines) + "\n"
 
 
-def performance_table(evaluation: Evaluation) -> Iterator[str]:
-    """A row for the model and for each score."""
+def performance_table(performances: Iterable[Performance]) -> Iterator[str]:
+    """A row for each way to rank landmarks."""
     yield "| | AUROC (95 %) | AUPRC (95 %) | sensitivity | alerts a patient and day | hours ahead, median |"
     yield "|---|---|---|---|---|---|"
-    for one in evaluation.performances:
+    for one in performances:
         lead = "" if one.lead_hours is None else f"{one.lead_hours:.3g}"
         yield (
             f"| {one.name} | {_text(one.auroc)} | {_text(one.auprc)} | {one.sensitivity:.2f} | {one.alerts_a_day:.2f}"

@@ -92,6 +92,21 @@ def show(version: VersionArgument, path: DataDirOption = DEFAULT_DATA_DIR) -> No
         typer.echo(registry.card(registry.version(version)))
 
 
+@app.command("compare")
+def compare(
+    versions: Annotated[list[int], typer.Argument(help="One or more, as in `ward model list`.", metavar="VERSION...")],
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Versions side by side with NEWS2, qSOFA and SIRS, as Markdown; refused where their rows were not the same."""
+    from lakehouse.models.comparison import OtherRowsError, comparison
+    from wardhouse.errors import failures
+
+    with failures(*_known(), OtherRowsError):
+        registry = _registry(path)
+        found = {number: registry.evaluation(registry.version(number)) for number in versions}
+        typer.echo("\n".join(comparison(found)))
+
+
 @app.command("promote")
 def promote(
     version: VersionArgument,

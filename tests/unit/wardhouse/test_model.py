@@ -1,7 +1,9 @@
 """The commands of models on a real registry: SQLite and files in the data dir."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from lakehouse.models.outcome import DEATH
 from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import stood
+from lakehouse.snapshot import create
 from lakehouse.tables import OBSERVATION, PATIENT, RISK_SCORE
 from streaming.simulator.simulation import Options
 from tests.fixtures.delta import append
-from tests.fixtures.landmarks import QUICK, made_up, shuffled
+from tests.fixtures.landmarks import QUICK, made_up, shuffled, train_simulated
 from tests.fixtures.observations import NOON, observation
 from tests.fixtures.simulated import land
 from wardhouse.cli import app
@@ -30,6 +33,13 @@ from wardhouse.models import trained
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
     return DataDir(tmp_path_factory.mktemp("models") / "ward")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataDir, Path]:
+    """A data dir with thirty simulated patients, and the truth of their run."""
+    data = DataDir(tmp_path_factory.mktemp("simulated") / "ward")
+    return data, land(data, Options(NOON, patients=30, cadence=60, episodes_per_hour=12), minutes=90)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +84,23 @@ def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, regi
     assert "snapshot icu-2026" in shown
     assert registry.evaluation(registry.version(1)) == good
     assert ward(data, "list").output.splitlines()[0].endswith(IN_SERVICE)
+
+
+def test_versions_stand_side_by_side_with_scores_where_they_were_evaluated_on_the_same_rows(data: DataDir) -> None:
+    compared = ward(data, "compare", "1", "2").output.splitlines()
+
+    assert compared[0].startswith("320 landmarks of 40 patients, rows ")
+    assert [line.split(" | ")[0] for line in compared[4:]] == [
+        "| version 1",
+        "| version 2",
+        "| news2",
+        "| qsofa",
+        "| sirs",
+    ]
+    assert compared[4].split(" | ")[1:] == compared[5].split(" | ")[1:]
+    other = ward(data, "compare", "1", "3")
+    assert other.exit_code == 1
+    assert "version 3 was evaluated on other rows" in other.output
 
 
 def test_a_model_whose_file_is_damaged_or_gone_is_named_and_stays_out_of_service(
@@ -126,21 +153,20 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
 
 
 def test_the_whole_way_can_be_gone_with_simulated_patients_until_a_model_of_deaths_is_in_service(
-    tmp_path: Path,
+    simulated: tuple[DataDir, Path],
 ) -> None:
-    data = DataDir(tmp_path / "ward")
+    data, truth = simulated
     registry = connect(data, None)
-    truth = land(data, Options(NOON, patients=30, cadence=60, episodes_per_hour=12), minutes=90)
     run = of_truth(truth)
-    simulated = trained(data, registry, None, QUICK, lambda _: None, (run, timedelta(minutes=6)))
+    made = trained(data, registry, None, QUICK, lambda _: None, (run, timedelta(minutes=6)))
     append(data, RISK_SCORE)
     rows = made_up()
     model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     then = reference(rows.x, model.risks(rows.x), rows.patients)
 
-    assert simulated.data["run"] == run.run
-    assert "# Risk of the height of a simulated episode within 6 minutes\n\n**Simulated.**" in registry.card(simulated)
+    assert made.data["run"] == run.run
+    assert "# Risk of the height of a simulated episode within 6 minutes\n\n**Simulated.**" in registry.card(made)
     assert "version 1 is in service" in ward(data, "promote", "1").output
     scored = ward(data, "score", "--since", "2026-03-01T13:00:00", "--until", "2026-03-01T13:04:00", "--every", "2m")
     assert scored.output.splitlines()[-1] == "60 risks by version 1"
@@ -153,6 +179,21 @@ def test_the_whole_way_can_be_gone_with_simulated_patients_until_a_model_of_deat
     listed = [line.split()[-2:] for line in ward(data, "list").output.splitlines()]
     assert listed[1] == ["death-within-24-hours", IN_SERVICE]
     assert listed[0][1] == "simulated-episode-within-6-minutes"
+
+
+def test_a_snapshot_gives_the_same_model_to_the_byte_in_another_process_and_after_more_rows(
+    simulated: tuple[DataDir, Path],
+) -> None:
+    data, truth = simulated
+    create(data, "pinned", NOON, tables=[OBSERVATION.full_name, PATIENT.full_name], software={}, configuration={})
+
+    first = train_simulated(data.root, "pinned", truth)
+    append(data, OBSERVATION, observation("more", 60, 250.0, patient_id="sim/1-00001"))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        again = process.submit(train_simulated, data.root, "pinned", truth).result()
+
+    assert again == first
+    assert "snapshot pinned, digest" in first[2]
 
 
 def test_what_is_no_truth_of_a_run_is_refused(data: DataDir, tmp_path: Path) -> None:
