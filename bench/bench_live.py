@@ -17,6 +17,7 @@ import numpy as np
 
 from alerting.pack import load
 from bench.bench_notify import receive
+from wardhouse.operations import OPERATIONS
 
 WARD = Path(sys.executable).parent / "ward"
 
@@ -45,7 +46,8 @@ def run(rate: int, patients: int, duration: str, data: Path, *more: str) -> dict
     webhook = receive(arrived, caused)
     channel = {"urls": [f"json://127.0.0.1:{webhook.server_port}/"], "per_minute": 6000}
     file = data / "channels.json"
-    file.write_text(json.dumps({"channels": dict.fromkeys(load("adult").channels, channel)}), encoding="utf-8")
+    names = (*load("adult").channels, OPERATIONS)
+    file.write_text(json.dumps({"channels": dict.fromkeys(names, channel)}), encoding="utf-8")
     command: list[str | Path] = [
         WARD,
         "up",

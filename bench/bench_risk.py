@@ -1,16 +1,18 @@
 """A round of risks beside the ward: what the features of every patient take, and what the model does.
 
-    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5]
+    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5] [--live 10m]
 
 Gold has a minute of six signals of each patient for so many hours, in a file an hour, as the stream and its joining
 leave it. A round asks for all of them, as after a minute in which all were heard of. Medians of the rounds; the first,
-which finds nothing in memory, stands by itself.
+which finds nothing in memory, stands by itself. With ``--live`` the whole stack runs for so long instead, a message a
+second of each simulated patient, with `ward risk` beside it: what its rounds of all patients took.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -19,14 +21,22 @@ import deltalake  # noqa: TID253 - it writes what the stream would have
 import numpy as np
 import pyarrow as pa
 
+from bench import bench_live
+from lakehouse import progress
 from lakehouse.datadir import DataDir
 from lakehouse.models import scoring
+from lakehouse.models.drift import reference
+from lakehouse.models.evaluation import evaluate, out_of_fold
 from lakehouse.models.features import NAMES
+from lakehouse.models.gate import Gate
+from lakehouse.models.outcome import DEATH
+from lakehouse.models.registry import connect
 from lakehouse.models.risk import Recipe, RiskModel, fit
 from lakehouse.models.serving import Role, Served
 from lakehouse.tables import PATIENT, SCORE_INPUT, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signal_by_name
 from tests.fixtures.delta import arrow
+from tests.fixtures.landmarks import QUICK, made_up
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SIGNALS = ("heart_rate", "respiratory_rate", "spo2", "systolic_bp", "mean_bp", "temperature")
@@ -67,14 +77,40 @@ def model() -> RiskModel:
     return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(), 1)
 
 
+def live(patients: int, duration: str) -> None:
+    """Print what rounds take beside a running stack."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = DataDir(Path(folder) / "ward")
+        _put_in_service(data)
+        bench_live.run(patients, patients, duration, Path(folder), "--risk")
+        rounds = [one for one in progress.read(data.progress("risk_score")) if one["rows"] >= patients]
+    if not rounds:
+        raise SystemExit(f"no round had all {patients} patients: give it more time than {duration}")
+    took = [one["duration_ms"] / 1000 for one in rounds]
+    print(f"{patients:,} patients beside the whole stack, {os.cpu_count()} cores: {len(took)} rounds of all of them")
+    print(f"a round: median {median(took):.2f} s, longest {max(took):.2f} s (goal {GOAL_S:g} s)")
+
+
+def _put_in_service(data: DataDir) -> None:
+    rows, registry = made_up(), connect(data, None)
+    good = replace(evaluate(rows, out_of_fold(rows, QUICK), QUICK), calibration_error=0.0)
+    fitted = model()
+    then = reference(rows.x, fitted.risks(rows.x), rows.patients)
+    registry.promote(registry.register(fitted, good, Recipe(), then, {}, None).version, Gate())
+
+
 def main() -> None:
     """Print what a round takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--live", metavar="DURATION", help="beside the whole stack, for so long")
     options = parser.parse_args()
-    served = Served(1, Role.IN_SERVICE, model())
+    if options.live:
+        live(options.patients, options.live)
+        return
+    served = Served(1, Role.IN_SERVICE, model(), DEATH)
     whole, asking, used = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from lakehouse.datadir import DataDir
-from lakehouse.models import landmarks, scoring
+from lakehouse.models import episodes, landmarks, scoring
 from lakehouse.models.drift import Drift, drifts, reference
-from lakehouse.models.evaluation import HOURS_A_LANDMARK, evaluate, out_of_fold
+from lakehouse.models.episodes import Episodes
+from lakehouse.models.evaluation import evaluate, out_of_fold
 from lakehouse.models.registry import Registered, Registry
 from lakehouse.models.risk import Recipe, fit
 from lakehouse.snapshot import load, place_of
@@ -17,18 +18,31 @@ from wardhouse.snapshots import software
 
 
 def trained(
-    data: DataDir, registry: Registry, snapshot: str | None, recipe: Recipe, say: Callable[[str], None]
+    data: DataDir,
+    registry: Registry,
+    snapshot: str | None,
+    recipe: Recipe,
+    say: Callable[[str], None],
+    simulated: tuple[Episodes, timedelta] | None = None,
 ) -> Registered:
-    """Evaluate by folds, fit to all rows, and register. Raises what reading, folds, snapshots and registry raise."""
+    """Evaluate by folds, fit to all rows, and register. Raises what reading, folds, snapshots and registry raise.
+
+    With ``simulated``, the event is an episode of a run within a time, else it is death.
+    """
     made_of: dict[str, Any] = {}
     if snapshot is not None:
         made_of = {"snapshot": snapshot, "digest": load(data, snapshot).digest[:12]}
-    rows = landmarks.read(data if snapshot is None else place_of(data, snapshot))
-    say(f"{len(rows.died):,} landmarks of {len(set(rows.patients))} patients, {int(rows.died.sum())} of them events")
+    place = data if snapshot is None else place_of(data, snapshot)
+    if simulated is None:
+        rows = landmarks.read(place)
+    else:
+        made_of["run"] = simulated[0].run
+        rows = episodes.read(place, *simulated)
+    say(f"{len(rows.event):,} landmarks of {len(set(rows.patients))} patients, {int(rows.event.sum())} of them events")
     risks = out_of_fold(rows, recipe)
     say("evaluating")
     evaluation = evaluate(rows, risks, recipe)
-    model = fit(rows.x, rows.died, rows.patients, recipe, recipe.seed)
+    model = fit(rows.x, rows.event, rows.patients, recipe, recipe.seed)
     then = reference(rows.x, np.mean(risks, axis=0), rows.patients)
     return registry.register(model, evaluation, recipe, then, {**made_of, **rows.versions}, software()["commit"])
 
@@ -38,10 +52,10 @@ def drifted(
 ) -> tuple[Drift, ...]:
     """How far inputs and risks of a version have moved in a span of time, what has moved most first; kept beside it.
 
-    Rows are as those of a training: each patient every four hours, as known then. Raises TooFewPatientsNowError, and
+    Rows are as those of its training: at the same steps, as known then. Raises TooFewPatientsNowError, and
     what reading and the registry raise.
     """
-    asked, x = scoring.stood(data, since, until, timedelta(hours=HOURS_A_LANDMARK))
+    asked, x = scoring.stood(data, since, until, registry.evaluation(one).outcome)
     risks = registry.model(one).risks(x) if asked else np.array([])
     found = drifts(registry.reference(one), x, risks, [each.patient_id for each in asked])
     registry.note(one, found, now)

@@ -63,12 +63,18 @@ def _name(one: Registered) -> str:
 def _content(known: Known, now: datetime, zone: ZoneInfo) -> None:
     evaluation = known.evaluation
     above = models.against_news2(evaluation)
+    st.subheader(f"Risk of {evaluation.outcome.event}")
+    if evaluation.outcome.simulated:
+        st.warning(
+            "Simulated: it learned what a program makes up, and says nothing of real patients.",
+            icon=":material/science:",
+        )
     with st.container(horizontal=True, gap="medium"):
         st.metric("AUROC above NEWS2", f"{above:+.3f}", width="content")
         st.metric("Calibration error", f"{evaluation.calibration_error:.3f}", width="content")
         st.metric("Landmarks", f"{evaluation.landmarks:,}", width="content")
         st.metric("Patients", f"{evaluation.patients:,}", width="content")
-        st.metric("Of them died", f"{evaluation.patients_died:,}", width="content")
+        st.metric("Of them with event", f"{evaluation.patients_with_event:,}", width="content")
     st.caption(
         "Of patients whom the model had not seen. Intervals resample patients; alerts and hours are at the sensitivity"
         " that a NEWS2 of 7 has on the same landmarks. For research; not a medical device."
@@ -80,7 +86,7 @@ def _content(known: Known, now: datetime, zone: ZoneInfo) -> None:
         column_config={
             **{name: st.column_config.NumberColumn(format="%.3f") for name in ("AUROC", "AUPRC")},
             **{name: st.column_config.NumberColumn(format="%.2f") for name in ("Sensitivity", _ALERTS)},
-            "Hours ahead": st.column_config.NumberColumn(format="%.1f", help="Median, from the first alert to death"),
+            "Hours ahead": st.column_config.NumberColumn(format="%.1f", help="Median, from the first alert on"),
         },
     )
     left, right = st.columns(2)
@@ -94,9 +100,6 @@ def _content(known: Known, now: datetime, zone: ZoneInfo) -> None:
 
 
 def _calibration(known: Known) -> None:
-    if not known.evaluation.tenths:
-        empty("No calibration is kept of this version", "It was trained before it was; `ward model train` keeps it.")
-        return
     st.altair_chart(model_charts.calibration(known.evaluation.tenths), width="stretch")
     st.caption("Above the dashed line more had the event than was said, below it fewer.")
 
@@ -127,7 +130,7 @@ def _subgroups(known: Known) -> None:
                 "": [one.value for one in known.evaluation.subgroups],
                 "Landmarks": [one.landmarks for one in known.evaluation.subgroups],
                 "Patients": [one.patients for one in known.evaluation.subgroups],
-                "Died": [one.died for one in known.evaluation.subgroups],
+                "With event": [one.patients_with_event for one in known.evaluation.subgroups],
                 "AUROC": [one.auroc for one in known.evaluation.subgroups],
             }
         ),
@@ -135,4 +138,4 @@ def _subgroups(known: Known) -> None:
         width="stretch",
         column_config={"AUROC": st.column_config.NumberColumn(format="%.3f")},
     )
-    st.caption("No AUROC where fewer than two patients of a group died.")
+    st.caption("No AUROC where fewer than two patients of a group had the event.")

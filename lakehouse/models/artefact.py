@@ -4,7 +4,10 @@ Pickle would run whatever a file says, and a model file may come from a server. 
 here, and of them only what scikit-learn's own readers make.
 """
 
+import re
 from hashlib import sha256
+from io import BytesIO
+from zipfile import ZipFile, ZipInfo
 
 from lakehouse.models.features import DIGEST
 from lakehouse.models.risk import RiskModel
@@ -17,16 +20,33 @@ TRUSTED = (
 """Beside what skops trusts by itself: the parts of a calibrated classifier of boosted trees."""
 
 
+_SCHEMA = "schema.json"
+_ADDRESS = re.compile(r'(?<="__id__": )\d+|(?<="file": ")\d+')
+"""What skops tells objects, and the files of their arrays, apart by: where they lay in memory."""
+
+
 class ModelFileError(ValueError):
     """A stored model is missing, damaged, or was made for other features; the text says which and what to do."""
 
 
 def dump(model: RiskModel) -> bytes:
-    """The model as the bytes of a skops file."""
+    """The model as the bytes of a skops file; the same model gives the same bytes, in whatever process and when."""
     from skops import io
 
-    made: bytes = io.dumps(model.estimator)
-    return made
+    return _settled(io.dumps(model.estimator))
+
+
+def _settled(content: bytes) -> bytes:
+    """The file with addresses as running numbers, and without the time at which it was written."""
+    numbers: dict[str, str] = {}
+    with ZipFile(BytesIO(content)) as made, ZipFile(settled := BytesIO(), "w") as written:
+        schema = _ADDRESS.sub(lambda it: numbers.setdefault(it[0], str(len(numbers))), made.read(_SCHEMA).decode())
+        for name in made.namelist():
+            address, _, kind = name.partition(".")
+            if name != _SCHEMA:
+                written.writestr(ZipInfo(f"{numbers[address]}.{kind}"), made.read(name))
+        written.writestr(ZipInfo(_SCHEMA), schema)
+    return settled.getvalue()
 
 
 def digest(content: bytes) -> str:

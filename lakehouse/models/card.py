@@ -1,25 +1,28 @@
 """The card of a model: what it is and is not, what it was made of, and how well it did, as Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lakehouse.models.evaluation import Estimate, Evaluation
+from lakehouse.models.evaluation import Estimate, Evaluation, Performance
 from lakehouse.models.features import DIGEST, NAMES
+from lakehouse.models.outcome import Outcome
 from lakehouse.models.risk import Recipe
 
 
 def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit: str | None, file_digest: str) -> str:
     """The card; figures are those of patients whom the model that gave them had not seen."""
+    outcome = evaluation.outcome
     made_of = ", ".join(f"{name} {value}" for name, value in data.items())
     lines = [
-        "# Risk of death within 24 hours",
+        f"# Risk of {outcome.event}",
         "",
+        *_simulated(outcome),
         "Not a medical device. For research on the patients that it was trained on, and on others like them.",
         "",
         (
-            f"- Trained on {evaluation.landmarks:,} landmarks, every four hours of ICU stays of {evaluation.patients}"
-            f" patients; {evaluation.events} of them, of {evaluation.patients_died} patients, are within 24 hours of a"
-            " death in hospital."
+            f"- Trained on {evaluation.landmarks:,} landmarks, {outcome.landmarks} of {evaluation.patients} patients;"
+            f" {evaluation.events} of them, of {evaluation.patients_with_event} patients, have before them"
+            f" {outcome.event}."
         ),
         f"- Data: {made_of}; rows {evaluation.rows_digest[:12]}.",
         f"- Code: {commit or 'not known'}; {len(NAMES)} features, declared as {DIGEST[:12]}; file {file_digest[:12]}.",
@@ -32,7 +35,7 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
             f" calibration error {evaluation.calibration_error:.3f}, Brier score {evaluation.brier:.3f}."
         ),
         "",
-        *performance_table(evaluation),
+        *performance_table(evaluation.performances),
         "",
         "Intervals resample patients. Alerts and hours are at the sensitivity that a NEWS2 of 7 has on these rows.",
         "",
@@ -41,12 +44,12 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
     return "\n".join(lines) + "\n"
 
 
-def performance_table(evaluation: Evaluation) -> Iterator[str]:
-    """A row for the model and for each score."""
+def performance_table(performances: Iterable[Performance]) -> Iterator[str]:
+    """A row for each way to rank landmarks."""
     yield "| | AUROC (95 %) | AUPRC (95 %) | sensitivity | alerts a patient and day | hours ahead, median |"
     yield "|---|---|---|---|---|---|"
-    for one in evaluation.performances:
-        lead = "" if one.lead_hours is None else f"{one.lead_hours:.1f}"
+    for one in performances:
+        lead = "" if one.lead_hours is None else f"{one.lead_hours:.3g}"
         yield (
             f"| {one.name} | {_text(one.auroc)} | {_text(one.auprc)} | {one.sensitivity:.2f} | {one.alerts_a_day:.2f}"
             f" | {lead} |"
@@ -54,12 +57,23 @@ def performance_table(evaluation: Evaluation) -> Iterator[str]:
 
 
 def subgroup_table(evaluation: Evaluation) -> Iterator[str]:
-    """A row for each group; without a figure where fewer than two of its patients died."""
-    yield "| | | landmarks | patients | died | AUROC |"
+    """A row for each group; without a figure where fewer than two of its patients had the event."""
+    yield "| | | landmarks | patients | with event | AUROC |"
     yield "|---|---|---|---|---|---|"
     for one in evaluation.subgroups:
         auroc = "" if one.auroc is None else f"{one.auroc:.3f}"
-        yield f"| {one.column} | {one.value} | {one.landmarks:,} | {one.patients} | {one.died} | {auroc} |"
+        counts = f"{one.landmarks:,} | {one.patients} | {one.patients_with_event}"
+        yield f"| {one.column} | {one.value} | {counts} | {auroc} |"
+
+
+def _simulated(outcome: Outcome) -> Iterator[str]:
+    if outcome.simulated:
+        yield (
+            "**Simulated.** The event is one that the simulator makes up. The model is for trying the way from labels"
+            " to a risk: it knows nothing of ill people, and says nothing of a patient of another system than"
+            f" {outcome.system}."
+        )
+        yield ""
 
 
 def _text(estimate: Estimate) -> str:

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakehouse.models.features import Rows
 from lakehouse.models.landmarks import Landmarks
+from lakehouse.models.outcome import Outcome
 from lakehouse.models.risk import Recipe, fit, split
 from lakehouse.scores import SCORES, Score
 
 MODEL = "model"
 OPERATING_POINT = 7.0
 """The NEWS2 that asks for an emergency response (RCP 2017): its sensitivity is the one that all are held at."""
-HOURS_A_LANDMARK = 4
 _BINS = 10
 
 
@@ -36,7 +37,7 @@ class Performance:
     """One way to rank landmarks.
 
     At the sensitivity of a NEWS2 of 7 (or the next above it that is possible): alerts per patient and day, and the
-    median of hours from the first landmark above the threshold within 24 hours of a death until it; None: none was.
+    median of hours from the first landmark above the threshold with the event ahead until it; None: none was.
     """
 
     name: str
@@ -49,13 +50,13 @@ class Performance:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """One group, of which so many patients ``died``; ``auroc`` of the model is None where fewer than two did."""
+    """One group, of which so many patients had the event; ``auroc`` of the model is None where fewer than two had."""
 
     column: str
     value: str
     landmarks: int
     patients: int
-    died: int
+    patients_with_event: int
     auroc: float | None
 
 
@@ -70,22 +71,20 @@ class Tenth:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one training. ``calibration_error`` is the mean distance of risk and share of deaths in tenths of the rows.
+    """Of one training. ``calibration_error`` is the mean distance of risk and share of events in tenths of the rows."""
 
-    ``tenths`` is empty in what was stored before they were kept.
-    """
-
+    outcome: Outcome
     rows_digest: str
     landmarks: int
     events: int
     patients: int
-    patients_died: int
+    patients_with_event: int
     mean_risk: float
     calibration_error: float
     brier: float
     performances: tuple[Performance, ...]
     subgroups: tuple[Subgroup, ...]
-    tenths: tuple[Tenth, ...] = ()
+    tenths: tuple[Tenth, ...]
 
     def of(self, name: str) -> Performance:
         """The performance of the model or of a score."""
@@ -94,7 +93,7 @@ class Evaluation:
 
 def out_of_fold(rows: Landmarks, recipe: Recipe) -> list[Rows]:
     """For each repeat the risk of each row, by a model fitted to other patients. Raises TooFewPatientsError."""
-    by_outcome = [len(set(rows.patients[rows.died == outcome])) for outcome in (True, False)]
+    by_outcome = [len(set(rows.patients[rows.event == outcome])) for outcome in (True, False)]
     # Within each fold the rest is parted once more, for the calibration.
     if min(by_outcome) <= recipe.folds:
         raise TooFewPatientsError(
@@ -104,9 +103,9 @@ def out_of_fold(rows: Landmarks, recipe: Recipe) -> list[Rows]:
     found = []
     for repeat in range(recipe.repeats):
         seed = recipe.seed + repeat
-        risks = np.empty(len(rows.died))
-        for fitted, tested in split(rows.died, rows.patients, recipe.folds, seed):
-            model = fit(rows.x[fitted], rows.died[fitted], rows.patients[fitted], recipe, seed)
+        risks = np.empty(len(rows.event))
+        for fitted, tested in split(rows.event, rows.patients, recipe.folds, seed):
+            model = fit(rows.x[fitted], rows.event[fitted], rows.patients[fitted], recipe, seed)
             risks[tested] = model.risks(rows.x[tested])
         found.append(risks)
     return found
@@ -118,17 +117,18 @@ def evaluate(rows: Landmarks, risks: list[Rows], recipe: Recipe) -> Evaluation:
 
     resamples = _resamples(rows, recipe)
     ranked = {MODEL: risks, **{str(name): [rows.score(name)] for name in SCORES}}
-    sensitivity = float(np.mean(rows.score(Score.NEWS2)[rows.died] >= OPERATING_POINT))
-    tenths = [_tenths(rows.died, one) for one in risks]
+    sensitivity = float(np.mean(rows.score(Score.NEWS2)[rows.event] >= OPERATING_POINT))
+    tenths = [_tenths(rows.event, one) for one in risks]
     return Evaluation(
+        outcome=rows.outcome,
         rows_digest=rows.digest,
-        landmarks=len(rows.died),
-        events=int(rows.died.sum()),
+        landmarks=len(rows.event),
+        events=int(rows.event.sum()),
         patients=len(set(rows.patients)),
-        patients_died=len(set(rows.patients[rows.died])),
+        patients_with_event=len(set(rows.patients[rows.event])),
         mean_risk=_mean(float(one.mean()) for one in risks),
         calibration_error=_mean(_calibration_error(one) for one in tenths),
-        brier=_mean(float(brier_score_loss(rows.died, one)) for one in risks),
+        brier=_mean(float(brier_score_loss(rows.event, one)) for one in risks),
         performances=tuple(_performance(name, rows, of, sensitivity, resamples) for name, of in ranked.items()),
         subgroups=tuple(_subgroups(rows, risks)),
         tenths=tuple(_over_repeats(same) for same in zip(*tenths, strict=True)),
@@ -145,7 +145,7 @@ def _resamples(rows: Landmarks, recipe: Recipe) -> list[NDArray[np.intp]]:
     names = np.unique(rows.patients)
     of = {name: np.flatnonzero(rows.patients == name) for name in names}
     drawn = (np.concatenate([of[name] for name in random.choice(names, len(names))]) for _ in range(recipe.resamples))
-    return [places for places in drawn if 0 < rows.died[places].sum() < len(places)]
+    return [places for places in drawn if 0 < rows.event[places].sum() < len(places)]
 
 
 def _performance(
@@ -153,46 +153,46 @@ def _performance(
 ) -> Performance:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    at = [_threshold(rows.died, one, sensitivity) for one in ranked]
+    at = [_threshold(rows.event, one, sensitivity) for one in ranked]
     told = [one >= threshold for one, threshold in zip(ranked, at, strict=True)]
     leads = [lead for one in told for lead in _leads(rows, one)]
     return Performance(
         name=name,
-        auroc=_estimate(roc_auc_score, rows.died, ranked, resamples),
-        auprc=_estimate(average_precision_score, rows.died, ranked, resamples),
-        sensitivity=_mean(float(one[rows.died].mean()) for one in told),
-        alerts_a_day=_mean(float(one.mean()) for one in told) * 24 / HOURS_A_LANDMARK,
+        auroc=_estimate(roc_auc_score, rows.event, ranked, resamples),
+        auprc=_estimate(average_precision_score, rows.event, ranked, resamples),
+        sensitivity=_mean(float(one[rows.event].mean()) for one in told),
+        alerts_a_day=_mean(float(one.mean()) for one in told) * (timedelta(days=1) / rows.outcome.step),
         lead_hours=float(np.median(leads)) if leads else None,
     )
 
 
 def _estimate(
-    metric: Callable[..., float], died: NDArray[np.bool_], ranked: list[Rows], resamples: list[NDArray[np.intp]]
+    metric: Callable[..., float], event: NDArray[np.bool_], ranked: list[Rows], resamples: list[NDArray[np.intp]]
 ) -> Estimate:
-    drawn = [_mean(float(metric(died[places], one[places])) for one in ranked) for places in resamples]
+    drawn = [_mean(float(metric(event[places], one[places])) for one in ranked) for places in resamples]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (None, None)
     return Estimate(
-        _mean(float(metric(died, one)) for one in ranked),
+        _mean(float(metric(event, one)) for one in ranked),
         None if low is None else float(low),
         None if high is None else float(high),
     )
 
 
-def _threshold(died: NDArray[np.bool_], ranked: Rows, sensitivity: float) -> float:
+def _threshold(event: NDArray[np.bool_], ranked: Rows, sensitivity: float) -> float:
     """The highest at which at least this share of the events is at or above it."""
-    events = np.sort(ranked[died])[::-1]
+    events = np.sort(ranked[event])[::-1]
     return float(events[max(int(np.ceil(sensitivity * len(events) - 1e-9)) - 1, 0)])
 
 
 def _leads(rows: Landmarks, told: NDArray[np.bool_]) -> list[float]:
-    """For each stay that ended in death, hours from the first landmark that is told within 24 hours of it."""
-    early = told & rows.died
-    return [float(rows.hours_to_death[early & (rows.stays == stay)].max()) for stay in np.unique(rows.stays[early])]
+    """For each stay with an event ahead that is told, hours from the first landmark at which it is."""
+    early = told & rows.event
+    return [float(rows.hours_to_event[early & (rows.stays == stay)].max()) for stay in np.unique(rows.stays[early])]
 
 
-def _tenths(died: NDArray[np.bool_], risks: Rows) -> list[Tenth]:
+def _tenths(event: NDArray[np.bool_], risks: Rows) -> list[Tenth]:
     parts = np.array_split(np.argsort(risks, kind="stable"), _BINS)
-    return [Tenth(len(one), float(risks[one].mean()), float(died[one].mean())) for one in parts if len(one)]
+    return [Tenth(len(one), float(risks[one].mean()), float(event[one].mean())) for one in parts if len(one)]
 
 
 def _over_repeats(same: Sequence[Tenth]) -> Tenth:
@@ -209,14 +209,14 @@ def _subgroups(rows: Landmarks, risks: list[Rows]) -> Iterator[Subgroup]:
     for column, values in rows.groups.items():
         for value in np.unique(values):
             within = values == value
-            died = rows.died[within]
-            patients_died = len(set(rows.patients[within][died]))
-            both = patients_died > 1 and not died.all()
+            event = rows.event[within]
+            patients_with_event = len(set(rows.patients[within][event]))
+            both = patients_with_event > 1 and not event.all()
             yield Subgroup(
                 column=column,
                 value=str(value),
                 landmarks=int(within.sum()),
                 patients=len(set(rows.patients[within])),
-                died=patients_died,
-                auroc=_mean(float(roc_auc_score(died, one[within])) for one in risks) if both else None,
+                patients_with_event=patients_with_event,
+                auroc=_mean(float(roc_auc_score(event, one[within])) for one in risks) if both else None,
             )

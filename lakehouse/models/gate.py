@@ -15,6 +15,9 @@ class Gate:
     calibration_error: float = 0.05
 
 
+SIMULATED = "it predicts episodes of simulated patients, and the model in service does not"
+
+
 class GateRefusedError(ValueError):
     """A model may not be promoted; ``reasons`` has each condition that it fails, with its figures."""
 
@@ -27,15 +30,18 @@ def reasons(candidate: Evaluation, in_service: Evaluation | None, gate: Gate, *,
     """What speaks against the candidate, in words.
 
     Figures of two models can be compared where both were evaluated on the same rows. With ``other_rows`` they are
-    compared although they were not.
+    compared although they were not. Nothing lets a model of simulated episodes take the place of another kind.
     """
     model, news2 = candidate.of(MODEL), candidate.of(Score.NEWS2)
     found = []
+    if candidate.outcome.simulated and in_service is not None and not in_service.outcome.simulated:
+        found.append(SIMULATED)
     if not model.auroc.value > news2.auroc.value:
         found.append(f"AUROC {model.auroc.value:.3f} is not above that of NEWS2, {news2.auroc.value:.3f}")
     if not candidate.calibration_error <= gate.calibration_error:
         found.append(f"calibration error {candidate.calibration_error:.3f} is above {gate.calibration_error}")
-    if in_service is None:
+    # Nothing that a model of simulated episodes did says how good one of people is.
+    if in_service is None or candidate.outcome.simulated != in_service.outcome.simulated:
         return tuple(found)
     if in_service.rows_digest != candidate.rows_digest and not other_rows:
         found.append(

@@ -1,10 +1,14 @@
-"""Rows to train and evaluate on: the landmarks of mart.deterioration_label, each with its features as known there."""
+"""Rows to train and evaluate on: landmarks with an outcome, each with its features as known there.
 
-from collections.abc import Mapping
+Deaths are those of mart.deterioration_label; episodes of the simulator are in lakehouse/models/episodes.py.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +16,15 @@ from numpy.typing import NDArray
 from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
 from lakehouse.models.features import NAMES, Asked, as_known
+from lakehouse.models.outcome import DEATH, Outcome
+from lakehouse.table import Table
 from lakehouse.tables import OBSERVATION, PATIENT
 
 if TYPE_CHECKING:
     import duckdb
 
 TABLES = ("mart.deterioration_label", "mart.icu_stay", OBSERVATION.full_name, PATIENT.full_name)
+"""Of landmarks of deaths."""
 GROUPS = ("age_group", "gender", "care_unit")
 """By what an evaluation is told apart."""
 
@@ -41,23 +48,25 @@ class NoLandmarksError(LookupError):
 class Landmarks:
     """Rows in order of patient and instant; all columns are of one length.
 
-    ``x`` has the features in the order of ``features.NAMES``. ``hours_to_death`` is NaN for who did not die in
-    hospital. ``groups`` has a text for each row, by column. ``versions`` are the Delta versions that were read.
+    ``x`` has the features in the order of ``features.NAMES``. ``hours_to_event`` is NaN where none was seen to come.
+    None of the ``stays`` has two events. ``groups`` has a text for each row, by column. ``versions`` are the Delta
+    versions that were read.
     """
 
     patients: NDArray[np.str_]
     stays: NDArray[np.str_]
     x: NDArray[np.float64]
-    died: NDArray[np.bool_]
-    hours_to_death: NDArray[np.float64]
+    event: NDArray[np.bool_]
+    hours_to_event: NDArray[np.float64]
     groups: Mapping[str, NDArray[np.str_]]
+    outcome: Outcome
     versions: Mapping[str, int]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the rows, features and labels: two evaluations can be compared where it is the same."""
         found = sha256(repr(NAMES).encode())
-        for column in (self.patients, self.stays, self.x, self.died, self.hours_to_death):
+        for column in (self.patients, self.stays, self.x, self.event, self.hours_to_event):
             found.update(np.ascontiguousarray(column).tobytes())
         return found.hexdigest()
 
@@ -67,25 +76,52 @@ class Landmarks:
         return column
 
 
+class Label(NamedTuple):
+    """What came after one landmark. ``hours_to_event`` is None where none was seen to come."""
+
+    patient_id: str
+    stay_id: str
+    at: datetime
+    hours_to_event: float | None
+    event: bool
+    groups: Mapping[str, str]
+
+
 def read(data: DataDir) -> Landmarks:
-    """The landmarks whose outcome is known. Raises TableMissingError and NoLandmarksError."""
+    """The landmarks of deaths whose outcome is known. Raises TableMissingError and NoLandmarksError."""
     tables = [reader.table_named(name) for name in TABLES]
-    versions = {table: reader.open_table(data, table).version() for table in tables}
+    versions = versions_of(data, tables)
     with reader.connect(data, tables, versions, data.spill) as database:
-        labels = database.sql(_LABELS).fetchall()
-        births = births_of(database)
-        if not labels:
+        found = database.sql(_LABELS).fetchall()
+        if not found:
             raise NoLandmarksError(f"mart.deterioration_label in {data.root} has no landmark whose outcome is known")
-        spark_functions.teach(database)
-        x = as_known(database, [Asked(row[0], row[2], births.get(row[0])) for row in labels])
-    texts = [np.array([row[place] for row in labels], dtype=np.str_) for place in (0, 1, 5, 6, 7)]
+        labels = [
+            Label(patient_id, stay_id, at, hours, event, dict(zip(GROUPS, groups, strict=True)))
+            for patient_id, stay_id, at, hours, event, *groups in found
+        ]
+        return rows_of(database, labels, DEATH, versions)
+
+
+def versions_of(data: DataDir, tables: Sequence[Table]) -> dict[Table, int]:
+    """The newest version of each. Raises TableMissingError."""
+    return {table: reader.open_table(data, table).version() for table in tables}
+
+
+def rows_of(
+    database: "duckdb.DuckDBPyConnection", labels: Sequence[Label], outcome: Outcome, versions: Mapping[Table, int]
+) -> Landmarks:
+    """Labels with features, in their order; all have the same groups. The connection shows silver."""
+    births = births_of(database)
+    spark_functions.teach(database)
+    hours = [np.nan if one.hours_to_event is None else one.hours_to_event for one in labels]
     return Landmarks(
-        patients=texts[0],
-        stays=texts[1],
-        x=x,
-        died=np.array([row[4] for row in labels], dtype=np.bool_),
-        hours_to_death=np.array([np.nan if row[3] is None else row[3] for row in labels], dtype=np.float64),
-        groups=dict(zip(GROUPS, texts[2:], strict=True)),
+        patients=np.array([one.patient_id for one in labels], dtype=np.str_),
+        stays=np.array([one.stay_id for one in labels], dtype=np.str_),
+        x=as_known(database, [Asked(one.patient_id, one.at, births.get(one.patient_id)) for one in labels]),
+        event=np.array([one.event for one in labels], dtype=np.bool_),
+        hours_to_event=np.array(hours, dtype=np.float64),
+        groups={name: np.array([one.groups[name] for one in labels], dtype=np.str_) for name in labels[0].groups},
+        outcome=outcome,
         versions={table.full_name: version for table, version in versions.items()},
     )
 

@@ -21,13 +21,15 @@ from lakehouse.models.card import card
 from lakehouse.models.drift import RISK, Binned, Drift, Reference
 from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup, Tenth
 from lakehouse.models.features import DIGEST
-from lakehouse.models.gate import Gate, GateRefusedError, reasons
+from lakehouse.models.gate import SIMULATED, Gate, GateRefusedError, reasons
+from lakehouse.models.outcome import Outcome
 from lakehouse.models.risk import Recipe, RiskModel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NAME = "death-within-24-hours"
+NAME = "deterioration-risk"
+"""Under which all versions are kept, whatever each of them predicts."""
 IN_SERVICE, SHADOW = "in_service", "shadow"
 _FILE, _EVALUATION, _CARD, _RECIPE = "model.skops", "evaluation.json", "card.md", "recipe.json"
 _REFERENCE = "reference.json"
@@ -62,16 +64,16 @@ class Registered:
 
 @dataclass(frozen=True)
 class Look:
-    """How far something had moved at an instant; ``limit`` is None in what was kept before limits were."""
+    """How far something had moved at an instant, and how far it may."""
 
     at: datetime
     index: float
-    limit: float | None
+    limit: float
 
     @property
     def moved(self) -> bool:
         """Whether it was more than chance and custom allow."""
-        return self.limit is not None and self.index > self.limit
+        return self.index > self.limit
 
 
 class Registry:
@@ -150,8 +152,9 @@ class Registry:
             for each in found.pop("performances")
         )
         subgroups = tuple(Subgroup(**each) for each in found.pop("subgroups"))
-        tenths = tuple(Tenth(**each) for each in found.pop("tenths", ()))
-        return Evaluation(**found, performances=performances, subgroups=subgroups, tenths=tenths)
+        tenths = tuple(Tenth(**each) for each in found.pop("tenths"))
+        outcome = Outcome(**found.pop("outcome"))
+        return Evaluation(outcome=outcome, **found, performances=performances, subgroups=subgroups, tenths=tenths)
 
     def reference(self, one: Registered) -> Reference:
         """What later rows are held against. Raises ModelFileError."""
@@ -174,7 +177,7 @@ class Registry:
     def noted(self, one: Registered, name: str) -> tuple[Look, ...]:
         """Each look at how far a feature, or the risk, had moved, the oldest first."""
         limits = dict(self._history(one, _LIMIT + name))
-        return tuple(Look(at, index, limits.get(at)) for at, index in self._history(one, _PSI + name))
+        return tuple(Look(at, index, limits[at]) for at, index in self._history(one, _PSI + name))
 
     def newest(self, one: Registered) -> dict[str, Look]:
         """The newest look at each feature and at the risk, by name; empty where nobody has looked."""
@@ -183,7 +186,7 @@ class Registry:
             return {}
         limits = {name.removeprefix(_LIMIT): value for name, value in metrics.items() if name.startswith(_LIMIT)}
         return {
-            name.removeprefix(_PSI): Look(looks[-1].at, value, limits.get(name.removeprefix(_PSI)))
+            name.removeprefix(_PSI): Look(looks[-1].at, value, limits[name.removeprefix(_PSI)])
             for name, value in metrics.items()
             if name.startswith(_PSI) and not name.startswith(_LIMIT)
         }
@@ -216,7 +219,9 @@ class Registry:
         served = self._served()
         if len(served) < 2:
             raise RegistryError("no model was in service before this one: there is nothing to roll back to")
-        before = self.version(served[-2])
+        before, now = self.version(served[-2]), self.in_service()
+        if self.evaluation(before).outcome.simulated and not self.evaluation(now).outcome.simulated:
+            raise RegistryError(f"version {before.version} was in service before: {SIMULATED}")
         self.model(before)
         self._serve(before.version, served[:-1])
         return self.version(before.version)

@@ -43,7 +43,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Risk:
-    """Of death within 24 hours, 0 to 1, and what it rests on, the largest first."""
+    """Of the model's outcome, 0 to 1, and what it rests on, the largest first."""
 
     risk: float
     contributions: tuple[Contribution, ...]
@@ -99,7 +99,7 @@ def _told(x: Rows, risk: float, added: Rows, top: int) -> Risk:
     return Risk(float(risk), tuple(told))
 
 
-def fit(x: Rows, died: NDArray[np.bool_], patients: NDArray[np.str_], recipe: Recipe, seed: int) -> RiskModel:
+def fit(x: Rows, event: NDArray[np.bool_], patients: NDArray[np.str_], recipe: Recipe, seed: int) -> RiskModel:
     """Fit trees to all rows, and their calibration to what trees say of patients they were not fitted to."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -115,23 +115,23 @@ def fit(x: Rows, died: NDArray[np.bool_], patients: NDArray[np.str_], recipe: Re
         early_stopping=False,
         random_state=seed,
     )
-    folds = list(split(died, patients, recipe.folds, seed))
+    folds = list(split(event, patients, recipe.folds, seed))
     calibrated = CalibratedClassifierCV(trees, method="sigmoid", cv=folds, ensemble=False)
     # Trees cannot be fitted to a feature without any value; as a constant it is one by which no tree parts.
     told = np.all([~np.isnan(x[fitted]).all(axis=0) for fitted, _ in folds], axis=0)
     # One thread: the same sums in the same order, and no waiting for a core that others use.
     with threadpool_limits(1):
-        calibrated.fit(np.where(told, x, 0.0), died)
+        calibrated.fit(np.where(told, x, 0.0), event)
     # The folds have served; they would only be stored with it.
     calibrated.cv = None
     return RiskModel(calibrated)
 
 
 def split(
-    died: NDArray[np.bool_], patients: NDArray[np.str_], folds: int, seed: int
+    event: NDArray[np.bool_], patients: NDArray[np.str_], folds: int, seed: int
 ) -> Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Rows to fit and rows to test, no patient in both, and about as many events in each fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return splitter.split(np.zeros(len(died)), died, patients)  # type: ignore[no-any-return]
+    return splitter.split(np.zeros(len(event)), event, patients)  # type: ignore[no-any-return]

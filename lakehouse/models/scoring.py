@@ -13,7 +13,7 @@ from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
 from lakehouse.models.features import DAY, KNOWN_TABLES, STORED_TABLES, Asked, Rows, as_known, as_stored
 from lakehouse.models.landmarks import births_of
-from lakehouse.models.registry import NAME
+from lakehouse.models.outcome import Outcome
 from lakehouse.models.serving import Served
 from lakehouse.table import Table
 from lakehouse.tables import PATIENT, RISK_SCORE
@@ -51,7 +51,7 @@ def scored(asked: Sequence[Asked], x: Rows, served: Served, now: datetime) -> li
         {
             "patient_id": one.patient_id,
             "landmark_at": one.at,
-            "model": NAME,
+            "model": served.outcome.name,
             "model_version": served.version,
             "role": served.role.value,
             "risk": found.risk,
@@ -68,7 +68,8 @@ def scored(asked: Sequence[Asked], x: Rows, served: Served, now: datetime) -> li
 def beside_the_ward(data: DataDir, served: Sequence[Served], done: Mapping[int, Done], now: datetime) -> list[Row]:
     """Rows by each model: of each patient who was heard of, at the start of the newest minute that gold has of them.
 
-    A patient whose newest minute stands in ``done`` of the model's version is left out. Raises TableMissingError.
+    A patient whose newest minute stands in ``done`` of the model's version is left out, and one of whom the model may
+    not speak. Raises TableMissingError.
     """
     with reader.asked(data, [*STORED_TABLES, PATIENT], {"minute": (now - HEARD - DAY, None)}) as database:
         newest = dict(database.execute(_NEWEST, [now - HEARD, now]).fetchall())
@@ -88,7 +89,7 @@ def beside_the_ward(data: DataDir, served: Sequence[Served], done: Mapping[int, 
 
 def _is_due(done: Mapping[int, Done], served: Served, patient_id: str, at: datetime) -> bool:
     last = done[served.version].get(patient_id)
-    return last is None or last < at
+    return served.outcome.concerns(patient_id) and (last is None or last < at)
 
 
 def scored_until(data: DataDir, version: int, now: datetime) -> dict[str, datetime]:
@@ -107,19 +108,25 @@ def history(
     """
     with _as_known(data, [RISK_SCORE]) as database:
         there = set(database.execute(_SCORED, [served.version, since]).fetchall())
-        wanted = [one for one in _asked(database, since, until, every) if (one.patient_id, one.at) not in there]
+        wanted = [
+            one
+            for one in _asked(database, since, until, every)
+            if served.outcome.concerns(one.patient_id) and (one.patient_id, one.at) not in there
+        ]
         for first in range(0, len(wanted), _AT_ONCE):
             part = wanted[first : first + _AT_ONCE]
             yield scored(part, as_known(database, part), served, now)
 
 
-def stood(data: DataDir, since: datetime, until: datetime, every: timedelta) -> tuple[list[Asked], Rows]:
-    """Each patient's full steps of ``every`` in which something was recorded, with features as known at their ends.
+def stood(data: DataDir, since: datetime, until: datetime, outcome: Outcome) -> tuple[list[Asked], Rows]:
+    """Each patient's full steps in which something was recorded, with features as known at their ends.
+
+    Steps are those of an outcome's landmarks, patients those that it concerns.
 
     Raises TableMissingError.
     """
     with _as_known(data, []) as database:
-        asked = _asked(database, since, until, every)
+        asked = [one for one in _asked(database, since, until, outcome.step) if outcome.concerns(one.patient_id)]
         return asked, as_known(database, asked)
 
 

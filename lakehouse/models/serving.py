@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lakehouse.models.artefact import ModelFileError
-from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, RegistryError
+from lakehouse.models.outcome import Outcome
+from lakehouse.models.registry import IN_SERVICE, SHADOW, Registered, Registry, RegistryError
 from lakehouse.models.risk import RiskModel
 
 
@@ -23,6 +24,7 @@ class Served:
     version: int
     role: Role
     model: RiskModel
+    outcome: Outcome
 
 
 class Serving:
@@ -30,7 +32,7 @@ class Serving:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._loaded: dict[int, RiskModel] = {}
+        self._loaded: dict[int, tuple[RiskModel, Outcome]] = {}
 
     def models(self) -> tuple[tuple[Served, ...], tuple[str, ...]]:
         """What can be scored with now, and what is wrong with the rest: each says what to do.
@@ -43,9 +45,14 @@ class Serving:
             try:
                 found = self._registry.in_service() if role is Role.IN_SERVICE else self._registry.under(role)
                 if found is not None:
-                    model = self._loaded.get(found.version) or self._registry.model(found)
-                    served.append(Served(found.version, role, model))
+                    loaded = self._loaded.get(found.version) or served_by(self._registry, found)
+                    served.append(Served(found.version, role, *loaded))
             except (RegistryError, ModelFileError) as error:
                 problems.append(str(error))
-        self._loaded = {one.version: one.model for one in served}
+        self._loaded = {one.version: (one.model, one.outcome) for one in served}
         return tuple(served), tuple(problems)
+
+
+def served_by(registry: Registry, one: Registered) -> tuple[RiskModel, Outcome]:
+    """The model of a version and what it predicts. Raises ModelFileError."""
+    return registry.model(one), registry.evaluation(one).outcome

@@ -17,13 +17,16 @@ from nbclient.exceptions import CellExecutionError
 from scipy.optimize import minimize
 
 from lakehouse.datadir import DataDir
+from lakehouse.models import episodes
 from lakehouse.tables import ALERT_EVENT, EARLY_WARNING_SCORE, VITAL_SIGN_MINUTE
+from streaming.simulator.simulation import Options
 from tests.fixtures.delta import append
 from tests.fixtures.marts import write_mart
+from tests.fixtures.simulated import land
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ("alarm_burden", "news2_against_outcome", "trend_of_a_patient")
+NAMES = ("alarm_burden", "anomalies", "news2_against_outcome", "risk_model", "trend_of_a_patient")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HEART_RATE, SPO2 = "8867-4", "59408-5"
 DRAWS, SEED = 2_000, 20_260_301
@@ -54,7 +57,7 @@ def test_a_committed_notebook_is_valid_and_has_no_outputs_and_no_path_of_a_machi
     assert re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|mnt|opt|var)/|[A-Z]:\\\\", path.read_text()) == []
 
 
-def test_there_are_three_notebooks() -> None:
+def test_there_are_five_notebooks() -> None:
     assert tuple(path.stem for path in NOTEBOOKS) == NAMES
 
 
@@ -64,6 +67,8 @@ def test_there_are_three_notebooks() -> None:
         ("trend_of_a_patient", "gold.vital_sign_minute is not in .* yet: `ward apply"),
         ("news2_against_outcome", "mart.deterioration_label is not in .* yet: `ward dbt build"),
         ("alarm_burden", "gold.alert_event in .* has no rows: `ward up"),
+        ("anomalies", "gold.vital_sign_minute is not in .* yet: `ward apply"),
+        ("risk_model", "mart.deterioration_label is not in .* yet: `ward dbt build"),
     ],
 )
 def test_without_data_a_notebook_says_what_to_do(
@@ -425,3 +430,66 @@ def test_alarms_are_counted_by_patient_day_with_what_repeats_and_what_a_delay_wo
         ["spo2-low", "physiological", "1", "1", f"{1 / days:.2f}"],
     ]
     assert len(charts) == 3
+
+
+# A model of risk
+
+
+def test_a_model_of_simulated_episodes_is_looked_into(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = land(data, Options(NOON, patients=30, cadence=60, episodes_per_hour=12), minutes=90)
+
+    said, charts = executed("risk_model", data, monkeypatch)
+
+    rows = episodes.read(data, episodes.of_truth(truth), timedelta(minutes=6))
+    people, ill = len(set(rows.patients)), len(set(rows.patients[rows.event]))
+    assert "the height of a simulated episode within 6 minutes" in said
+    assert f"{len(rows.event):,} landmarks of {people} patients; {rows.event.sum()} events, of {ill} patients" in said
+    tenths = re.findall(r"^ *(0\.\d+|0) +(\d\.\d+) +(\d+)$", said, re.MULTILINE)
+    assert sum(int(landmarks) for _, _, landmarks in tenths) == len(rows.event)
+    assert len(tenths) == 10
+    share = sum(float(share) * int(landmarks) for _, share, landmarks in tenths) / len(rows.event)
+    assert share == pytest.approx(rows.event.mean(), abs=0.001)
+    assert f"| gender | female | {(rows.groups['gender'] == 'female').sum()} |" in said
+    assert re.search(r"^sim/1-000\d\d: risk 0\.\d\d, event: (yes|no)$", said, re.MULTILINE)
+    ahead = re.search(r"threshold [\d.]+: (\d+) of (\d+) events told", said)
+    assert ahead is not None
+    stays = len(set(rows.stays[rows.event]))
+    assert int(ahead[2]) == stays
+    assert 0 < int(ahead[1]) <= stays
+    assert [
+        title in chart for title, chart in zip(("Calibration", "highest risk", "How far"), charts, strict=True)
+    ] == [
+        True,
+        True,
+        True,
+    ]
+
+
+# What was unusual
+
+
+def test_a_patient_s_day_is_shown_with_what_was_unusual_and_what_an_artefact(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def value(number: int) -> float:
+        return 130.0 if 200 <= number < 210 else 80.0 + number % 3
+
+    at = [NOON + timedelta(minutes=number) for number in range(300)]
+    append(data, VITAL_SIGN_MINUTE, *(minute("a/1", HEART_RATE, "/min", one, value(i)) for i, one in enumerate(at)))
+    gone = (*at[:240], *at[250:])
+    append(data, VITAL_SIGN_MINUTE, *(minute("a/1", SPO2, "%", one, 97.0) for one in gone))
+    append(data, VITAL_SIGN_MINUTE, *(minute("b/2", HEART_RATE, "/min", one, 150.0) for one in at[:100]))
+
+    said, charts = executed("anomalies", data, monkeypatch)
+
+    assert "a/1, 2026-02-28 17:00 to 2026-03-01 17:00 UTC" in said
+    assert "1 unusual stretches, 1 artefacts" in said
+    lines = [line.split() for line in said.splitlines() if line.lstrip().startswith("2026-")]
+    told = [(line[1], line[2], line[3]) for line in lines]
+    assert told == [("15:20", "10", "unusual"), ("16:00", "10", "sensor_off")]
+    assert lines[0][-3:-1] == ["130.0", "81.0"]
+    for bound in (3, 5, 8):
+        assert f"{bound} robust standard deviations: 1 unusual stretches" in said
+    assert len(charts) == 1
+    assert "Heart rate (/min)" in charts[0]
+    assert "sensor_off" in charts[0]

@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 _SHOWN = 10
+_WITHIN = "6m"
 
 VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward model list`.", metavar="VERSION", min=1)]
 
@@ -23,24 +24,40 @@ VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward mod
 @app.command("train")
 def train(
     snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
+    episodes: Annotated[
+        Path | None, typer.Option(help="Learn the episodes of simulated patients in this truth of a run, not deaths.")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help=f"With --episodes: how soon one is at its height; {_WITHIN}.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
     repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
     promote: Annotated[bool, typer.Option("--promote", help="Put it in service, if the gate lets it.")] = False,
     path: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Train on the landmarks of mart.deterioration_label, hold it against NEWS2, qSOFA and SIRS, and register it."""
+    """Train on the landmarks of mart.deterioration_label, hold it against NEWS2, qSOFA and SIRS, and register it.
+
+    With --episodes, on those of a run of the simulator: to try the way. Such a model speaks of no others.
+    """
+    from lakehouse.models.episodes import EpisodesError, of_truth
     from lakehouse.models.evaluation import TooFewPatientsError
     from lakehouse.models.gate import Gate, GateRefusedError
     from lakehouse.models.landmarks import NoLandmarksError
     from lakehouse.models.risk import Recipe
     from lakehouse.reader import TableMissingError
     from lakehouse.snapshot import SnapshotError
+    from wardhouse.durations import seconds
     from wardhouse.errors import failures
     from wardhouse.models import trained
 
-    with failures(*_known(), TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError, GateRefusedError):
+    if within is not None and episodes is None:
+        raise typer.BadParameter("--within is of --episodes: deaths are those within 24 hours")
+    span = timedelta(seconds=seconds(within or _WITHIN))
+    lacking = (TableMissingError, NoLandmarksError, TooFewPatientsError, EpisodesError)
+    with failures(*_known(), *lacking, SnapshotError, GateRefusedError):
         data, registry = data_dir(path), _registry(path)
-        made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), say=_say)
+        simulated = None if episodes is None else (of_truth(episodes), span)
+        made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), _say, simulated)
         typer.echo(registry.card(made))
         typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
         if promote:
@@ -55,10 +72,12 @@ def list_(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
 
     with failures(*_known()):
         registry = _registry(path)
-        found = [(one, registry.evaluation(one).of(MODEL)) for one in registry.versions()]
-    for one, of in found:
+        found = [(one, registry.evaluation(one)) for one in registry.versions()]
+    for one, evaluation in found:
+        of, outcome = evaluation.of(MODEL), evaluation.outcome
         line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  AUROC {of.auroc.value:.3f}"
-        typer.echo(f"{line}  AUPRC {of.auprc.value:.3f}  {one.sha256[:12]}  {' '.join(one.aliases)}".rstrip())
+        line += f"  AUPRC {of.auprc.value:.3f}  {one.sha256[:12]}  {outcome.name}"
+        typer.echo(f"{line}  {' '.join(one.aliases)}".rstrip())
     if not found:
         typer.echo("no models: `ward model train` makes one")
 
@@ -71,6 +90,21 @@ def show(version: VersionArgument, path: DataDirOption = DEFAULT_DATA_DIR) -> No
     with failures(*_known()):
         registry = _registry(path)
         typer.echo(registry.card(registry.version(version)))
+
+
+@app.command("compare")
+def compare(
+    versions: Annotated[list[int], typer.Argument(help="One or more, as in `ward model list`.", metavar="VERSION...")],
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Versions side by side with NEWS2, qSOFA and SIRS, as Markdown; refused where their rows were not the same."""
+    from lakehouse.models.comparison import OtherRowsError, comparison
+    from wardhouse.errors import failures
+
+    with failures(*_known(), OtherRowsError):
+        registry = _registry(path)
+        found = {number: registry.evaluation(registry.version(number)) for number in versions}
+        typer.echo("\n".join(comparison(found)))
 
 
 @app.command("promote")
@@ -123,7 +157,7 @@ def score(
     from lakehouse import record
     from lakehouse.models import scoring
     from lakehouse.models.registry import IN_SERVICE
-    from lakehouse.models.serving import Role, Served
+    from lakehouse.models.serving import Role, Served, served_by
     from lakehouse.reader import TableMissingError
     from lakehouse.tables import RISK_SCORE
     from wardhouse.component import component
@@ -136,7 +170,8 @@ def score(
         one = registry.in_service() if version is None else registry.version(version)
         role = Role.IN_SERVICE if IN_SERVICE in one.aliases else Role.SHADOW
         written = 0
-        for rows in scoring.history(data, Served(one.version, role, registry.model(one)), *span, datetime.now(UTC)):
+        served = Served(one.version, role, *served_by(registry, one))
+        for rows in scoring.history(data, served, *span, datetime.now(UTC)):
             record.add(data, RISK_SCORE, rows)
             written += len(rows)
             _say(f"{written:,} rows, up to {rows[-1]['patient_id']}")
@@ -175,7 +210,9 @@ def drift(
             return
         said = f"{len(moved)} of {len(found)} inputs and risks of version {one.version} have moved"
         remedy = "`ward model train` makes a version of what there is now"
-        if retrain:
+        if registry.evaluation(one).outcome.simulated:
+            remedy = "`ward model train --episodes FILE` makes one of another run"
+        elif retrain:
             made = trained(data, registry, None, Recipe(), say=_say)
             remedy = f"version {made.version} is trained, `ward model promote {made.version}` tries the gate"
         raise Failure(f"{said}, {moved[0]} most: {remedy}")

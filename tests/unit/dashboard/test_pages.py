@@ -322,7 +322,7 @@ def test_research_lists_snapshots_with_their_citation_and_how_to_open_them(data:
 
 def test_models_tells_of_the_version_in_service_beside_news2_its_calibration_and_its_drift(data: DataDir) -> None:
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     risks = out_of_fold(rows, QUICK)
     then = reference(rows.x, risks[0], rows.patients)
     registry = connect(data, None)
@@ -349,7 +349,7 @@ def test_models_tells_of_the_version_in_service_beside_news2_its_calibration_and
 
 def test_models_says_what_is_lost_of_a_version(data: DataDir) -> None:
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     risks = out_of_fold(rows, QUICK)
     then = reference(rows.x, risks[0], rows.patients)
     connect(data, None).register(model, evaluate(rows, risks, QUICK), QUICK, then, {}, None)

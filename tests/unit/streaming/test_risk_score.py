@@ -71,7 +71,7 @@ def ward(data: DataDir) -> Ward:
 def register() -> Callable[[Registry], int]:
     """Registers a version that the gate lets through."""
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     good = replace(evaluate(rows, out_of_fold(rows, QUICK), QUICK), calibration_error=0.01)
     return lambda registry: (
         registry.register(model, good, QUICK, reference(rows.x, model.risks(rows.x), rows.patients), {}, None).version

@@ -1,5 +1,7 @@
 """The commands of models on a real registry: SQLite and files in the data dir."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,21 +12,43 @@ from typer.testing import CliRunner, Result
 from lakehouse.datadir import DataDir
 from lakehouse.models.artefact import ModelFileError
 from lakehouse.models.drift import reference
+from lakehouse.models.episodes import of_truth
 from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
 from lakehouse.models.features import NAMES
+from lakehouse.models.gate import SIMULATED
+from lakehouse.models.outcome import DEATH
 from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import stood
-from lakehouse.tables import OBSERVATION, PATIENT
+from lakehouse.snapshot import create
+from lakehouse.tables import OBSERVATION, PATIENT, RISK_SCORE
+from streaming.simulator.simulation import Options
 from tests.fixtures.delta import append
-from tests.fixtures.landmarks import QUICK, made_up, shuffled
+from tests.fixtures.landmarks import QUICK, made_up, shuffled, train_simulated
 from tests.fixtures.observations import NOON, observation
+from tests.fixtures.simulated import land
 from wardhouse.cli import app
+from wardhouse.models import trained
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN = """
+import sys
+from pathlib import Path
+from tests.fixtures.landmarks import train_simulated
+print(repr(train_simulated(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))), end="")
+"""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
     return DataDir(tmp_path_factory.mktemp("models") / "ward")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataDir, Path]:
+    """A data dir with thirty simulated patients, and the truth of their run."""
+    data = DataDir(tmp_path_factory.mktemp("simulated") / "ward")
+    return data, land(data, Options(NOON, patients=30, cadence=60, episodes_per_hour=12), minutes=90)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +62,7 @@ def ward(data: DataDir, *words: str) -> Result:
 
 def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, registry: Registry) -> None:
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
     then = reference(rows.x, model.risks(rows.x), rows.patients)
     good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     mixed = shuffled(rows)
@@ -71,6 +95,23 @@ def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, regi
     assert ward(data, "list").output.splitlines()[0].endswith(IN_SERVICE)
 
 
+def test_versions_stand_side_by_side_with_scores_where_they_were_evaluated_on_the_same_rows(data: DataDir) -> None:
+    compared = ward(data, "compare", "1", "2").output.splitlines()
+
+    assert compared[0].startswith("320 landmarks of 40 patients, rows ")
+    assert [line.split(" | ")[0] for line in compared[4:]] == [
+        "| version 1",
+        "| version 2",
+        "| news2",
+        "| qsofa",
+        "| sirs",
+    ]
+    assert compared[4].split(" | ")[1:] == compared[5].split(" | ")[1:]
+    other = ward(data, "compare", "1", "3")
+    assert other.exit_code == 1
+    assert "version 3 was evaluated on other rows" in other.output
+
+
 def test_a_model_whose_file_is_damaged_or_gone_is_named_and_stays_out_of_service(
     data: DataDir, registry: Registry
 ) -> None:
@@ -100,8 +141,8 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
         append(data, OBSERVATION, *of_hour)
     append(data, PATIENT)
     rows = made_up()
-    model = fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
-    asked, x = stood(data, NOON - timedelta(days=1), NOON, timedelta(hours=4))
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
+    asked, x = stood(data, NOON - timedelta(days=1), NOON, DEATH)
     evaluation = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     same = reference(x, model.risks(x), [one.patient_id for one in asked])
     other = reference(rows.x, model.risks(rows.x), rows.patients)
@@ -123,3 +164,56 @@ def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is
     assert look.moved
     assert registry.newest(versions[1])["heart_rate_last_24h"] == look
     assert len(registry.newest(versions[1])) == len(NAMES) + 1
+
+
+def test_the_whole_way_can_be_gone_with_simulated_patients_until_a_model_of_deaths_is_in_service(
+    simulated: tuple[DataDir, Path],
+) -> None:
+    data, truth = simulated
+    registry = connect(data, None)
+    run = of_truth(truth)
+    made = trained(data, registry, None, QUICK, lambda _: None, (run, timedelta(minutes=6)))
+    append(data, RISK_SCORE)
+    rows = made_up()
+    model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
+    good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
+    then = reference(rows.x, model.risks(rows.x), rows.patients)
+
+    assert made.data["run"] == run.run
+    assert "# Risk of the height of a simulated episode within 6 minutes\n\n**Simulated.**" in registry.card(made)
+    assert "version 1 is in service" in ward(data, "promote", "1").output
+    scored = ward(data, "score", "--since", "2026-03-01T13:00:00", "--until", "2026-03-01T13:04:00", "--every", "2m")
+    assert scored.output.splitlines()[-1] == "60 risks by version 1"
+    registry.register(model, good, QUICK, then, {}, None)
+    assert "version 2 is in service" in ward(data, "promote", "2").output
+    for again in (("promote", "1"), ("promote", "1", "--other-rows"), ("rollback",)):
+        refused = ward(data, *again)
+        assert refused.exit_code == 1
+        assert SIMULATED in refused.output
+    listed = [line.split()[-2:] for line in ward(data, "list").output.splitlines()]
+    assert listed[1] == ["death-within-24-hours", IN_SERVICE]
+    assert listed[0][1] == "simulated-episode-within-6-minutes"
+
+
+def test_a_snapshot_gives_the_same_model_to_the_byte_in_another_process_and_after_more_rows(
+    simulated: tuple[DataDir, Path],
+) -> None:
+    data, truth = simulated
+    create(data, "pinned", NOON, tables=[OBSERVATION.full_name, PATIENT.full_name], software={}, configuration={})
+
+    first = train_simulated(data.root, "pinned", truth)
+    append(data, OBSERVATION, observation("more", 60, 250.0, patient_id="sim/1-00001"))
+    # A program of its own: what pools of processes start runs the main module, which a page under test replaces.
+    command = [sys.executable, "-c", TRAIN, data.root, "pinned", truth]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert again == repr(first)
+    assert "snapshot pinned, digest" in first[2]
+
+
+def test_what_is_no_truth_of_a_run_is_refused(data: DataDir, tmp_path: Path) -> None:
+    refused = ward(data, "train", "--episodes", str(tmp_path / "none.jsonl"))
+
+    assert refused.exit_code == 1
+    assert "is not the truth of a run that has ended" in refused.output
+    assert "--within is of --episodes" in ward(data, "train", "--within", "6m").output

@@ -40,8 +40,8 @@ def test_a_landmark_has_the_features_of_its_instant_its_label_and_its_groups(dat
         return [float(value) for value in rows.x[:, NAMES.index(name)]]
 
     assert list(rows.patients) == ["mrn/1", "mrn/1", "mrn/3"]
-    assert list(rows.died) == [False, True, False]
-    assert np.array_equal(rows.hours_to_death, [26.0, 22.0, np.nan], equal_nan=True)
+    assert list(rows.event) == [False, True, False]
+    assert np.array_equal(rows.hours_to_event, [26.0, 22.0, np.nan], equal_nan=True)
     assert column("heart_rate_mean_24h")[:2] == [80.0, 82.5]
     assert column("heart_rate_count_24h") == [2.0, 2.0, 0.0]
     assert column("age")[:2] == [70.0, 70.0]

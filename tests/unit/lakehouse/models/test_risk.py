@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict, replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from lakehouse.models.artefact import ModelFileError, digest, dump, load
 from lakehouse.models.evaluation import MODEL, Evaluation, TooFewPatientsError, evaluate, out_of_fold
 from lakehouse.models.features import DIGEST, NAMES
-from lakehouse.models.gate import Gate, reasons
+from lakehouse.models.gate import SIMULATED, Gate, reasons
 from lakehouse.models.landmarks import Landmarks
+from lakehouse.models.outcome import simulated_episode
 from lakehouse.models.risk import RiskModel, fit, split
 from lakehouse.scores import Score
 from tests.fixtures.landmarks import QUICK, made_up, shuffled
@@ -21,7 +23,7 @@ def rows() -> Landmarks:
 
 @pytest.fixture(scope="module")
 def model(rows: Landmarks) -> RiskModel:
-    return fit(rows.x, rows.died, rows.patients, QUICK, seed=1)
+    return fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def evaluation(rows: Landmarks) -> Evaluation:
 
 
 def test_no_patient_is_on_both_sides_of_a_split(rows: Landmarks) -> None:
-    for fitted, tested in split(rows.died, rows.patients, 3, seed=1):
+    for fitted, tested in split(rows.event, rows.patients, 3, seed=1):
         assert not set(rows.patients[fitted]) & set(rows.patients[tested])
 
 
@@ -43,7 +45,8 @@ def test_the_same_rows_and_seed_give_the_same_evaluation_to_the_byte(evaluation:
 def test_a_model_of_rows_that_tell_is_better_than_news2_and_is_held_at_its_sensitivity(evaluation: Evaluation) -> None:
     own, news2 = evaluation.of(MODEL), evaluation.of(Score.NEWS2)
 
-    assert (evaluation.landmarks, evaluation.events, evaluation.patients, evaluation.patients_died) == (320, 56, 40, 14)
+    assert (evaluation.landmarks, evaluation.events) == (320, 56)
+    assert (evaluation.patients, evaluation.patients_with_event) == (40, 14)
     assert own.auroc.value > news2.auroc.value + 0.05
     assert own.auroc.low is not None
     assert own.auroc.low < own.auroc.value
@@ -51,24 +54,25 @@ def test_a_model_of_rows_that_tell_is_better_than_news2_and_is_held_at_its_sensi
     assert own.alerts_a_day < news2.alerts_a_day
     assert own.lead_hours is not None
     assert 0 < own.lead_hours <= 24
-    assert [(one.value, one.landmarks, one.patients, one.died) for one in evaluation.subgroups] == [
+    assert [(one.value, one.landmarks, one.patients, one.patients_with_event) for one in evaluation.subgroups] == [
         ("female", 160, 20, 7),
         ("male", 160, 20, 7),
     ]
 
 
-def test_a_group_in_which_fewer_than_two_died_has_no_figure(rows: Landmarks) -> None:
+def test_a_group_in_which_fewer_than_two_had_the_event_has_no_figure(rows: Landmarks) -> None:
     alone = replace(rows, groups={"care_unit": np.where(np.arange(320) < 16, "A", "B")})
 
     found = evaluate(alone, [rows.score("news2") / 20], QUICK).subgroups
 
-    assert [(one.value, one.died, one.auroc is None) for one in found] == [("A", 1, True), ("B", 13, False)]
+    told = [(one.value, one.patients_with_event, one.auroc is None) for one in found]
+    assert told == [("A", 1, True), ("B", 13, False)]
 
 
 def test_too_few_patients_are_said_and_not_split(rows: Landmarks) -> None:
     first = 8 * 6
     few = replace(
-        rows, patients=rows.patients[:first], stays=rows.stays[:first], x=rows.x[:first], died=rows.died[:first]
+        rows, patients=rows.patients[:first], stays=rows.stays[:first], x=rows.x[:first], event=rows.event[:first]
     )
 
     with pytest.raises(TooFewPatientsError, match="2 patients with the event and 6 without: more than 3 of each"):
@@ -99,6 +103,17 @@ def test_the_gate_refuses_what_is_not_calibrated_and_not_better_than_news2(evalu
     )
     found = reasons(replace(evaluation, performances=no_better), None, Gate(), other_rows=False)
     assert [reason.split(",")[0] for reason in found] == [f"AUROC {news2.auroc.value:.3f} is not above that of NEWS2"]
+
+
+def test_a_model_of_simulated_episodes_never_takes_the_place_of_one_of_deaths(evaluation: Evaluation) -> None:
+    outcome = simulated_episode(timedelta(minutes=12), "sim")
+    simulated = replace(evaluation, outcome=outcome, rows_digest="other")
+    of_deaths = replace(evaluation, rows_digest="another")
+
+    for other_rows in (False, True):
+        assert reasons(simulated, evaluation, Gate(), other_rows=other_rows) == (SIMULATED,)
+    assert reasons(simulated, None, Gate(), other_rows=False) == ()
+    assert reasons(of_deaths, simulated, Gate(), other_rows=False) == ()
 
 
 def test_a_risk_says_what_it_rests_on(model: RiskModel) -> None:

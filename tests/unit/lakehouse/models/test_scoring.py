@@ -1,5 +1,6 @@
 """Rows of gold.risk_score beside the ward and over history, by a real model."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from lakehouse import record
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
+from lakehouse.models.outcome import DEATH, simulated_episode
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import beside_the_ward, history, scored_until
 from lakehouse.models.serving import Role, Served
@@ -22,7 +24,7 @@ _HOUR = timedelta(hours=1)
 @pytest.fixture(scope="module")
 def served() -> Served:
     rows = made_up()
-    return Served(3, Role.IN_SERVICE, fit(rows.x, rows.died, rows.patients, QUICK, seed=1))
+    return Served(3, Role.IN_SERVICE, fit(rows.x, rows.event, rows.patients, QUICK, seed=1), DEATH)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def told(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def test_who_was_heard_of_is_scored_at_the_newest_minute_and_once(data: DataDir, served: Served) -> None:
-    shadow = Served(4, Role.SHADOW, served.model)
+    shadow = Served(4, Role.SHADOW, served.model, DEATH)
     nothing: dict[int, Any] = {3: {}, 4: {}}
 
     rows = beside_the_ward(data, [served, shadow], nothing, known(90))
@@ -69,6 +71,13 @@ def test_who_was_heard_of_is_scored_at_the_newest_minute_and_once(data: DataDir,
     }
     assert beside_the_ward(data, [served], {3: scored_until(data, 3, known(90))}, known(90)) == []
     assert told(beside_the_ward(data, [served], {3: {"mrn/1": NOON}}, known(90))) == [("mrn/2", NOON, 3, "in_service")]
+
+
+def test_a_model_of_simulated_episodes_says_nothing_of_other_patients(data: DataDir, served: Served) -> None:
+    simulated = replace(served, outcome=simulated_episode(timedelta(minutes=6), "sim"))
+
+    assert beside_the_ward(data, [simulated], {3: {}}, known(90)) == []
+    assert list(history(data, simulated, NOON - 3 * _HOUR, NOON + _HOUR, _HOUR, known(90))) == []
 
 
 def test_history_gives_the_row_that_was_given_beside_the_ward(data: DataDir, served: Served) -> None:
