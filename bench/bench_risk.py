@@ -1,6 +1,6 @@
 """A round of risks beside the ward: what the features of every patient take, and what the model does.
 
-    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5]
+    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5] [--kind trees]
 
 Gold has a minute of six signals of each patient for so many hours, in a file an hour, as the stream and its joining
 leave it. A round asks for all of them, as after a minute in which all were heard of. Medians of the rounds; the first,
@@ -21,8 +21,9 @@ import pyarrow as pa
 
 from lakehouse.datadir import DataDir
 from lakehouse.models import scoring
-from lakehouse.models.features import NAMES
-from lakehouse.models.risk import Recipe, RiskModel, fit
+from lakehouse.models.features import COLUMNS
+from lakehouse.models.recipe import LEARNERS, Kind, Recipe
+from lakehouse.models.risk import RiskModel, fit
 from lakehouse.models.serving import Role, Served
 from lakehouse.tables import PATIENT, SCORE_INPUT, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signal_by_name
@@ -59,12 +60,12 @@ def fill(data: DataDir, patients: int, hours: int) -> None:
         deltalake.write_deltalake(data.table(VITAL_SIGN_MINUTE), pa.table(columns).cast(schema), mode="append")
 
 
-def model() -> RiskModel:
+def model(kind: Kind) -> RiskModel:
     """One of the usual size, fitted to what is drawn by chance."""
     random = np.random.default_rng(2)
-    x = random.normal(size=(2000, len(NAMES)))
+    x = random.normal(size=(2000, len(COLUMNS)))
     patients = np.array([str(row % 200) for row in range(2000)])
-    return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(), 1)
+    return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(LEARNERS[kind]), 1)
 
 
 def main() -> None:
@@ -73,8 +74,9 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kind", type=Kind, choices=list(Kind), default=Kind.TREES)
     options = parser.parse_args()
-    served = Served(1, Role.IN_SERVICE, model())
+    served = Served(1, Role.IN_SERVICE, model(options.kind))
     whole, asking, used = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))
@@ -87,7 +89,7 @@ def main() -> None:
             if len(rows) != options.patients:
                 raise SystemExit(f"{len(rows)} of {options.patients} patients were scored")
             began = time.perf_counter()
-            served.model.explained(np.random.default_rng(3).normal(size=(options.patients, len(NAMES))))
+            served.model.explained(np.random.default_rng(3).normal(size=(options.patients, len(COLUMNS))))
             asking.append(time.perf_counter() - began)
     print(f"{options.patients:,} patients, {options.hours} hours of {len(SIGNALS)} signals, {os.cpu_count()} cores")
     print(f"a round: {median(whole[1:]):.2f} s, the first {whole[0]:.2f} s (goal {GOAL_S:g} s)")

@@ -10,8 +10,9 @@ from lakehouse.datadir import DataDir
 from lakehouse.models import landmarks, scoring
 from lakehouse.models.drift import Drift, drifts, reference
 from lakehouse.models.evaluation import HOURS_A_LANDMARK, evaluate, out_of_fold
+from lakehouse.models.recipe import Recipe
 from lakehouse.models.registry import Registered, Registry
-from lakehouse.models.risk import Recipe, fit
+from lakehouse.models.risk import fit
 from lakehouse.snapshot import load, place_of
 from wardhouse.snapshots import software
 

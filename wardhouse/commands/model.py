@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakehouse.models.recipe import Kind
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward mod
 
 @app.command("train")
 def train(
+    kind: Annotated[Kind, typer.Option(help="Trees over features, or a network over hours.")] = Kind.TREES,
     snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
     repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
@@ -32,7 +34,7 @@ def train(
     from lakehouse.models.evaluation import TooFewPatientsError
     from lakehouse.models.gate import Gate, GateRefusedError
     from lakehouse.models.landmarks import NoLandmarksError
-    from lakehouse.models.risk import Recipe
+    from lakehouse.models.recipe import LEARNERS, Recipe
     from lakehouse.reader import TableMissingError
     from lakehouse.snapshot import SnapshotError
     from wardhouse.errors import failures
@@ -40,7 +42,7 @@ def train(
 
     with failures(*_known(), TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError, GateRefusedError):
         data, registry = data_dir(path), _registry(path)
-        made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), say=_say)
+        made = trained(data, registry, snapshot, Recipe(LEARNERS[kind], seed=seed, repeats=repeats), say=_say)
         typer.echo(registry.card(made))
         typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
         if promote:
@@ -57,7 +59,7 @@ def list_(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
         registry = _registry(path)
         found = [(one, registry.evaluation(one).of(MODEL)) for one in registry.versions()]
     for one, of in found:
-        line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  AUROC {of.auroc.value:.3f}"
+        line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  {one.kind:<7}  AUROC {of.auroc.value:.3f}"
         typer.echo(f"{line}  AUPRC {of.auprc.value:.3f}  {one.sha256[:12]}  {' '.join(one.aliases)}".rstrip())
     if not found:
         typer.echo("no models: `ward model train` makes one")
@@ -155,7 +157,7 @@ def drift(
     from lakehouse.models.drift import TooFewPatientsNowError
     from lakehouse.models.evaluation import TooFewPatientsError
     from lakehouse.models.landmarks import NoLandmarksError
-    from lakehouse.models.risk import Recipe
+    from lakehouse.models.recipe import LEARNERS, Recipe
     from lakehouse.reader import TableMissingError
     from wardhouse.errors import Failure, failures
     from wardhouse.models import drifted, trained
@@ -176,16 +178,17 @@ def drift(
         said = f"{len(moved)} of {len(found)} inputs and risks of version {one.version} have moved"
         remedy = "`ward model train` makes a version of what there is now"
         if retrain:
-            made = trained(data, registry, None, Recipe(), say=_say)
+            made = trained(data, registry, None, Recipe(LEARNERS[one.kind]), say=_say)
             remedy = f"version {made.version} is trained, `ward model promote {made.version}` tries the gate"
         raise Failure(f"{said}, {moved[0]} most: {remedy}")
 
 
 def _known() -> tuple[type[Exception], ...]:
     from lakehouse.models.artefact import ModelFileError
+    from lakehouse.models.network_training import NetworkPackagesMissingError
     from lakehouse.models.registry import RegistryError
 
-    return (ModelFileError, RegistryError)
+    return (ModelFileError, NetworkPackagesMissingError, RegistryError)
 
 
 def _registry(path: Path) -> "Registry":

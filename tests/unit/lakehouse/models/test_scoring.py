@@ -1,5 +1,6 @@
 """Rows of gold.risk_score beside the ward and over history, by a real model."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 from lakehouse import record
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
+from lakehouse.models.network import NetworkModel
+from lakehouse.models.network_training import initial
+from lakehouse.models.recipe import Network
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import beside_the_ward, history, scored_until
 from lakehouse.models.serving import Role, Served
@@ -71,7 +75,10 @@ def test_who_was_heard_of_is_scored_at_the_newest_minute_and_once(data: DataDir,
     assert told(beside_the_ward(data, [served], {3: {"mrn/1": NOON}}, known(90))) == [("mrn/2", NOON, 3, "in_service")]
 
 
-def test_history_gives_the_row_that_was_given_beside_the_ward(data: DataDir, served: Served) -> None:
+@pytest.mark.parametrize("kind", ["trees", "network"])
+def test_history_gives_the_row_that_was_given_beside_the_ward(data: DataDir, served: Served, kind: str) -> None:
+    if kind == "network":
+        served = replace(served, model=NetworkModel(initial(Network(), 1), -1.0, 0.0))
     now = known(90)
     live = beside_the_ward(data, [served], {3: {}}, now)
 
