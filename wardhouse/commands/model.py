@@ -49,6 +49,41 @@ def train(
             _tell(registry.promote(made.version, Gate()))
 
 
+@app.command("federated")
+def federated(
+    hospitals: Annotated[
+        int | None, typer.Option(help="Part patients by chance into so many; left out, by source system.", min=2)
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often weights are averaged.", min=1)] = 10,
+    snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
+    repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Train a network by hospitals that give weights alone, beside pooled rows and each hospital for itself.
+
+    Hospitals are simulated; nothing is registered.
+    """
+    from lakehouse.models.evaluation import TooFewPatientsError
+    from lakehouse.models.federated import HospitalsError
+    from lakehouse.models.landmarks import NoLandmarksError
+    from lakehouse.models.network_training import NetworkPackagesMissingError
+    from lakehouse.models.recipe import Recipe
+    from lakehouse.reader import TableMissingError
+    from lakehouse.snapshot import SnapshotError
+    from wardhouse.errors import failures
+    from wardhouse.models import compared
+
+    of_rows = (TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError)
+    with failures(NetworkPackagesMissingError, HospitalsError, *of_rows):
+        found = compared(data_dir(path), snapshot, hospitals, rounds, Recipe(seed=seed, repeats=repeats))
+    typer.echo("| | landmarks | patients | died | AUROC | AUPRC |")
+    typer.echo("|---|---|---|---|---|---|")
+    for one in found:
+        figures = f"{one.auroc:.3f} | {one.auprc:.3f}"
+        typer.echo(f"| {one.name} | {one.rows:,} | {one.patients} | {one.died} | {figures} |")
+
+
 @app.command("list")
 def list_(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Every version, the oldest first."""
