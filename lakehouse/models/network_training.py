@@ -82,9 +82,8 @@ def started(weights: Weights, learner: Network) -> State:
 
 def trained(state: State, batch: Batch, learner: Network, steps: int) -> State:
     """The training after so many more steps."""
-    weights, memory = _compiled(learner, steps)(
-        dict(state.weights), state.memory, batch.taken.hours, batch.taken.age, batch.died, batch.counts
-    )
+    rows = (batch.taken.hours, batch.taken.age, batch.died, batch.counts)
+    weights, memory = _compiled(learner)(steps, dict(state.weights), state.memory, *rows)
     return State(weights, memory)
 
 
@@ -102,7 +101,7 @@ def batch_of(x: Rows, died: NDArray[np.bool_]) -> Batch:
 
 
 @cache
-def _compiled(learner: Network, steps: int) -> Callable[..., Any]:
+def _compiled(learner: Network) -> Callable[..., Any]:
     jax, optax = _packages()
     optimiser = _optimiser(learner)
 
@@ -111,7 +110,7 @@ def _compiled(learner: Network, steps: int) -> Callable[..., Any]:
         squares = sum((one**2).sum() for one in weights.values() if one.ndim > 1)
         return (each * counts).sum() / counts.sum() + learner.penalty * squares
 
-    def run(weights: Any, memory: Any, *batch: Any) -> Any:
+    def run(steps: int, weights: Any, memory: Any, *batch: Any) -> Any:
         def step(_: Any, now: Any) -> Any:
             weights, memory = now
             changes, memory = optimiser.update(jax.grad(loss)(weights, *batch), memory, weights)
