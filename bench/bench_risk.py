@@ -1,6 +1,6 @@
 """A round of risks beside the ward: what the features of every patient take, and what the model does.
 
-    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5] [--live 10m]
+    python -m bench risk [--patients 1000] [--hours 24] [--rounds 5] [--kind trees] [--live 10m]
 
 Gold has a minute of six signals of each patient for so many hours, in a file an hour, as the stream and its joining
 leave it. A round asks for all of them, as after a minute in which all were heard of. Medians of the rounds; the first,
@@ -27,11 +27,12 @@ from lakehouse.datadir import DataDir
 from lakehouse.models import scoring
 from lakehouse.models.drift import reference
 from lakehouse.models.evaluation import evaluate, out_of_fold
-from lakehouse.models.features import NAMES
+from lakehouse.models.features import COLUMNS
 from lakehouse.models.gate import Gate
 from lakehouse.models.outcome import DEATH
+from lakehouse.models.recipe import LEARNERS, Kind, Recipe
 from lakehouse.models.registry import connect
-from lakehouse.models.risk import Recipe, RiskModel, fit
+from lakehouse.models.risk import RiskModel, fit
 from lakehouse.models.serving import Role, Served
 from lakehouse.tables import PATIENT, SCORE_INPUT, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signal_by_name
@@ -69,19 +70,19 @@ def fill(data: DataDir, patients: int, hours: int) -> None:
         deltalake.write_deltalake(data.table(VITAL_SIGN_MINUTE), pa.table(columns).cast(schema), mode="append")
 
 
-def model() -> RiskModel:
+def model(kind: Kind) -> RiskModel:
     """One of the usual size, fitted to what is drawn by chance."""
     random = np.random.default_rng(2)
-    x = random.normal(size=(2000, len(NAMES)))
+    x = random.normal(size=(2000, len(COLUMNS)))
     patients = np.array([str(row % 200) for row in range(2000)])
-    return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(), 1)
+    return fit(x, x[:, 0] + random.normal(size=2000) > 2, patients, Recipe(LEARNERS[kind]), 1)
 
 
-def live(patients: int, duration: str) -> None:
+def live(patients: int, duration: str, kind: Kind) -> None:
     """Print what rounds take beside a running stack."""
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder) / "ward")
-        _put_in_service(data)
+        _put_in_service(data, kind)
         bench_live.run(patients, patients, duration, Path(folder), "--risk")
         rounds = [one for one in progress.read(data.progress("risk_score")) if one["rows"] >= patients]
     if not rounds:
@@ -91,12 +92,12 @@ def live(patients: int, duration: str) -> None:
     print(f"a round: median {median(took):.2f} s, longest {max(took):.2f} s (goal {GOAL_S:g} s)")
 
 
-def _put_in_service(data: DataDir) -> None:
+def _put_in_service(data: DataDir, kind: Kind) -> None:
     rows, registry = made_up(), connect(data, None)
     good = replace(evaluate(rows, out_of_fold(rows, QUICK), QUICK), calibration_error=0.0)
-    fitted = model()
+    fitted = model(kind)
     then = reference(rows.x, fitted.risks(rows.x), rows.patients)
-    registry.promote(registry.register(fitted, good, Recipe(), then, {}, None).version, Gate())
+    registry.promote(registry.register(fitted, good, Recipe(LEARNERS[kind]), then, {}, None).version, Gate())
 
 
 def main() -> None:
@@ -105,12 +106,13 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kind", type=Kind, choices=list(Kind), default=Kind.TREES)
     parser.add_argument("--live", metavar="DURATION", help="beside the whole stack, for so long")
     options = parser.parse_args()
     if options.live:
-        live(options.patients, options.live)
+        live(options.patients, options.live, options.kind)
         return
-    served = Served(1, Role.IN_SERVICE, model(), DEATH)
+    served = Served(1, Role.IN_SERVICE, model(options.kind), DEATH)
     whole, asking, used = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))
@@ -123,7 +125,7 @@ def main() -> None:
             if len(rows) != options.patients:
                 raise SystemExit(f"{len(rows)} of {options.patients} patients were scored")
             began = time.perf_counter()
-            served.model.explained(np.random.default_rng(3).normal(size=(options.patients, len(NAMES))))
+            served.model.explained(np.random.default_rng(3).normal(size=(options.patients, len(COLUMNS))))
             asking.append(time.perf_counter() - began)
     print(f"{options.patients:,} patients, {options.hours} hours of {len(SIGNALS)} signals, {os.cpu_count()} cores")
     print(f"a round: {median(whole[1:]):.2f} s, the first {whole[0]:.2f} s (goal {GOAL_S:g} s)")

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from lakehouse.datadir import DataDir
-from lakehouse.models import episodes, landmarks, scoring
+from lakehouse.models import episodes, federated, landmarks, scoring
 from lakehouse.models.drift import Drift, drifts, reference
 from lakehouse.models.episodes import Episodes
 from lakehouse.models.evaluation import evaluate, out_of_fold
+from lakehouse.models.recipe import Network, Recipe
 from lakehouse.models.registry import Registered, Registry
-from lakehouse.models.risk import Recipe, fit
+from lakehouse.models.risk import fit
 from lakehouse.snapshot import load, place_of
 from wardhouse.snapshots import software
 
@@ -45,6 +46,21 @@ def trained(
     model = fit(rows.x, rows.event, rows.patients, recipe, recipe.seed)
     then = reference(rows.x, np.mean(risks, axis=0), rows.patients)
     return registry.register(model, evaluation, recipe, then, {**made_of, **rows.versions}, software()["commit"])
+
+
+def compared(
+    data: DataDir, snapshot: str | None, hospitals: int | None, rounds: int, recipe: Recipe
+) -> tuple[federated.Compared, ...]:
+    """Ways to train a network, with patients parted by chance, or else by source, into hospitals.
+
+    Raises HospitalsError, and what reading, folds, snapshots and the network raise.
+    """
+    rows = landmarks.read(data if snapshot is None else place_of(data, snapshot))
+    if hospitals is None:
+        of = federated.by_source(rows.patients)
+    else:
+        of = federated.by_chance(rows.patients, hospitals, recipe.seed)
+    return federated.compared(rows, of, Network(), recipe, rounds)
 
 
 def drifted(

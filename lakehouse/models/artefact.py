@@ -1,7 +1,7 @@
-"""A fitted model as bytes: skops, which reads data and no code, and only after the digest has been compared.
+"""A fitted model as bytes that hold data and no code, read only after the digest has been compared.
 
-Pickle would run whatever a file says, and a model file may come from a server. skops makes nothing but the types named
-here, and of them only what scikit-learn's own readers make.
+Pickle would run whatever a file says, and a model file may come from a server. Trees are a skops file: skops makes
+nothing but the types named here, and of them only what scikit-learn's own readers make. A network is arrays (npz).
 """
 
 import re
@@ -9,8 +9,12 @@ from hashlib import sha256
 from io import BytesIO
 from zipfile import ZipFile, ZipInfo
 
-from lakehouse.models.features import DIGEST
+from lakehouse.models import network
+from lakehouse.models.features import COURSES_DIGEST, DIGEST
+from lakehouse.models.network import NetworkFileError, NetworkModel
+from lakehouse.models.recipe import Kind
 from lakehouse.models.risk import RiskModel
+from lakehouse.models.trees import TreesModel
 
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -18,6 +22,11 @@ TRUSTED = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
 """Beside what skops trusts by itself: the parts of a calibrated classifier of boosted trees."""
+
+FILES = {Kind.TREES: "model.skops", Kind.NETWORK: "model.npz"}
+"""The name of the file of each kind."""
+DIGESTS = {Kind.TREES: DIGEST, Kind.NETWORK: COURSES_DIGEST}
+"""Of the declaration of what each kind is told."""
 
 
 _SCHEMA = "schema.json"
@@ -30,7 +39,11 @@ class ModelFileError(ValueError):
 
 
 def dump(model: RiskModel) -> bytes:
-    """The model as the bytes of a skops file; the same model gives the same bytes, in whatever process and when."""
+    """The model as the bytes of its file; the same model gives the same bytes, in whatever process and when."""
+    if isinstance(model, NetworkModel):
+        return network.dump(model)
+    if not isinstance(model, TreesModel):
+        raise TypeError(f"no file holds a {type(model).__name__}")
     from skops import io
 
     return _settled(io.dumps(model.estimator))
@@ -54,7 +67,7 @@ def digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def load(content: bytes, wanted: str, features: str, name: str) -> RiskModel:
+def load(content: bytes, wanted: str, kind: Kind, features: str, name: str) -> RiskModel:
     """The model of these bytes, whose digest is ``wanted``, and which was fitted to ``features`` (their digest).
 
     Raises ModelFileError before anything is read of bytes that are not what was registered.
@@ -64,15 +77,20 @@ def load(content: bytes, wanted: str, features: str, name: str) -> RiskModel:
             f"{name} is damaged: its SHA-256 is {found[:12]}, registered was {wanted[:12]};"
             " restore the file, `ward model rollback`, or `ward model train` another"
         )
-    if features != DIGEST:
+    if features != DIGESTS[kind]:
         raise ModelFileError(
-            f"{name} takes features declared as {features[:12]}, this version of ward has {DIGEST[:12]}:"
+            f"{name} takes features declared as {features[:12]}, this version of ward has {DIGESTS[kind][:12]}:"
             " `ward model train` makes one for them"
         )
+    if kind is Kind.NETWORK:
+        try:
+            return network.load(content)
+        except NetworkFileError as error:
+            raise ModelFileError(f"{name} holds something else than a model of risk: {error}") from error
     from skops import io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return RiskModel(io.loads(content, trusted=list(TRUSTED)))
+        return TreesModel(io.loads(content, trusted=list(TRUSTED)))
     except UntrustedTypesFoundException as error:
         raise ModelFileError(f"{name} holds more than a model of risk: {error}") from error

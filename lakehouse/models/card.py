@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lakehouse.models.artefact import DIGESTS
 from lakehouse.models.evaluation import Estimate, Evaluation, Performance
-from lakehouse.models.features import DIGEST, NAMES
+from lakehouse.models.features import COURSES, HOURS, NAMES
 from lakehouse.models.outcome import Outcome
-from lakehouse.models.risk import Recipe
+from lakehouse.models.recipe import Learner, Recipe, Trees
 
 
 def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit: str | None, file_digest: str) -> str:
@@ -25,10 +26,13 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
             f" {outcome.event}."
         ),
         f"- Data: {made_of}; rows {evaluation.rows_digest[:12]}.",
-        f"- Code: {commit or 'not known'}; {len(NAMES)} features, declared as {DIGEST[:12]}; file {file_digest[:12]}.",
         (
-            f"- {recipe.trees} boosted trees of {recipe.leaves} leaves, sigmoid calibration; {recipe.folds} folds by"
-            f" patient, {recipe.repeats} times, seed {recipe.seed}; nothing was tuned."
+            f"- Code: {commit or 'not known'}; {_told(recipe.learner)}, declared as"
+            f" {DIGESTS[recipe.learner.kind][:12]}; file {file_digest[:12]}."
+        ),
+        (
+            f"- {_fitted(recipe.learner)}, sigmoid calibration; {recipe.folds} folds by patient, {recipe.repeats}"
+            f" times, seed {recipe.seed}; nothing was tuned."
         ),
         (
             f"- Mean risk {evaluation.mean_risk:.3f}, share of events {evaluation.events / evaluation.landmarks:.3f},"
@@ -42,6 +46,18 @@ def card(evaluation: Evaluation, recipe: Recipe, data: Mapping[str, Any], commit
         *subgroup_table(evaluation),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _told(learner: Learner) -> str:
+    if isinstance(learner, Trees):
+        return f"{len(NAMES)} features"
+    return f"the course of {len(COURSES)} signals over {HOURS} hours, and the age"
+
+
+def _fitted(learner: Learner) -> str:
+    if isinstance(learner, Trees):
+        return f"{learner.trees} boosted trees of {learner.leaves} leaves"
+    return f"A network of two convolutions of width {learner.width}, {learner.steps} steps"
 
 
 def performance_table(performances: Iterable[Performance]) -> Iterator[str]:

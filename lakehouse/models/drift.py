@@ -72,7 +72,7 @@ def drifts(then: Reference, x: Rows, risks: Rows, patients: Collection[str]) -> 
 
 
 def _columns(x: Rows, risks: Rows) -> list[tuple[str, Rows]]:
-    return [*zip(NAMES, x.T, strict=True), (RISK, risks)]
+    return [*zip(NAMES, x[:, : len(NAMES)].T, strict=True), (RISK, risks)]
 
 
 def _binned(values: Rows) -> Binned:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakehouse.models.features import Rows
+from lakehouse.models.folds import split
 from lakehouse.models.landmarks import Landmarks
 from lakehouse.models.outcome import Outcome
-from lakehouse.models.risk import Recipe, fit, split
+from lakehouse.models.recipe import Recipe
+from lakehouse.models.risk import fit
 from lakehouse.scores import SCORES, Score
 
 MODEL = "model"
@@ -92,23 +94,31 @@ class Evaluation:
 
 
 def out_of_fold(rows: Landmarks, recipe: Recipe) -> list[Rows]:
-    """For each repeat the risk of each row, by a model fitted to other patients. Raises TooFewPatientsError."""
-    by_outcome = [len(set(rows.patients[rows.event == outcome])) for outcome in (True, False)]
-    # Within each fold the rest is parted once more, for the calibration.
-    if min(by_outcome) <= recipe.folds:
-        raise TooFewPatientsError(
-            f"{by_outcome[0]} patients with the event and {by_outcome[1]} without: more than {recipe.folds} of each are"
-            " needed; `ward backfill` brings more"
-        )
+    """For each repeat the risk of each row, by a model fitted to other patients.
+
+    Raises TooFewPatientsError and NetworkPackagesMissingError.
+    """
     found = []
     for repeat in range(recipe.repeats):
         seed = recipe.seed + repeat
         risks = np.empty(len(rows.event))
-        for fitted, tested in split(rows.event, rows.patients, recipe.folds, seed):
+        for fitted, tested in parted(rows, recipe.folds, seed):
             model = fit(rows.x[fitted], rows.event[fitted], rows.patients[fitted], recipe, seed)
             risks[tested] = model.risks(rows.x[tested])
         found.append(risks)
     return found
+
+
+def parted(rows: Landmarks, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to fit and rows to test of each fold. Raises TooFewPatientsError."""
+    by_outcome = [len(set(rows.patients[rows.event == outcome])) for outcome in (True, False)]
+    # Within each fold the rest is parted once more, for the calibration.
+    if min(by_outcome) <= folds:
+        raise TooFewPatientsError(
+            f"{by_outcome[0]} patients with the event and {by_outcome[1]} without: more than {folds} of each are"
+            " needed; `ward backfill` brings more"
+        )
+    return list(split(rows.event, rows.patients, folds, seed))
 
 
 def evaluate(rows: Landmarks, risks: list[Rows], recipe: Recipe) -> Evaluation:

@@ -1,9 +1,10 @@
 """What a model is told of a patient at an instant T: declared once, for training and for live use alike.
 
 A feature is a function of the minutes of gold.vital_sign_minute within the day before T, of the level of consciousness,
-and of the year of birth. For training these are derived from the versions of observations that were known by T
-(:func:`as_known`); beside a ward they are what gold has (:func:`as_stored`). The rest is the same SQL and the same
-numbers: sums are of whole numbers, so that no order of rows and no number of threads changes a digit.
+and of the year of birth. Beside features stands the course: the mean of each signal in each hour. For training these
+are derived from the versions of observations that were known by T (:func:`as_known`); beside a ward they are what gold
+has (:func:`as_stored`). The rest is the same SQL and the same numbers: sums are of whole numbers, so that no order of
+rows and no number of threads changes a digit.
 
 Missing-data rule: a statistic without a value is NaN, which the model takes as it is; a count without a value is 0. A
 score with missing inputs has a least and a most, never a silent 0.
@@ -103,6 +104,11 @@ SCORED: tuple[str, ...] = (
 )
 NAMES: tuple[str, ...] = (*(feature.name for feature in FEATURES), *SCORED, "age")
 """Every feature, in the order in which a model takes them."""
+HOURS = DAY // timedelta(hours=1)
+COURSES: tuple[str, ...] = tuple(dict.fromkeys(feature.signal for feature in FEATURES))
+"""Signals whose course is told hour by hour."""
+COLUMNS: tuple[str, ...] = (*NAMES, *(f"{signal}_{hour}h_ago" for signal in COURSES for hour in range(HOURS)))
+"""Of a row: the features, then the courses: of each signal the mean of each hour, the newest hour first."""
 
 # Millionths, so that sums are of whole numbers; a value that no living patient has must not overflow their squares.
 _MILLIONTHS = "CAST(round(least(greatest(mean, -1e9), 1e9) * 1e6) AS HUGEINT)"
@@ -132,8 +138,18 @@ DIGEST = sha256(
 """Of the declaration: a model is only given features that are declared as those it was trained on."""
 
 
+# The last second of an hour belongs to it, as to a window; the minute that begins before the day is of its first hour.
+_HOUR = f"CAST(least(greatest(x - 1, 0) // 3600, {HOURS - 1}) AS INTEGER)"
+_OF_HOUR = "CAST(sum(y) AS DOUBLE) / count(*) / 1e6"
+
+COURSES_DIGEST = sha256(
+    repr((COLUMNS[len(NAMES) :], OLDEST_KNOWN_AGE, _MILLIONTHS, _SECONDS, _HOUR, _OF_HOUR)).encode()
+).hexdigest()
+"""Of the declaration of courses and age, for models that take these."""
+
+
 def as_known(database: "duckdb.DuckDBPyConnection", asked: Iterable[Asked]) -> Rows:
-    """Features of each (row, column by :data:`NAMES`) from the versions of silver.observation recorded by its instant.
+    """What is told of each, from the versions of silver.observation recorded by its instant; columns are COLUMNS.
 
     The connection knows Spark's functions (lakehouse/spark_functions.py); it gets tables of its own.
     """
@@ -201,15 +217,21 @@ def _summary(minutes: str) -> str:
         f"{_OF_WINDOW[one.statistic].format(where=f'FILTER (x <= {int(one.window.total_seconds())})')} AS {column}"
         for column, one in declared.items()
     )
-    counted = f"SELECT *, {_MILLIONTHS} AS y, {_SECONDS} AS x FROM ({minutes})"  # noqa: S608
-    return f"SELECT number, code, CAST(min(x) AS DOUBLE) AS seconds, {columns} FROM ({counted}) GROUP BY number, code"  # noqa: S608
+    return (
+        f"SELECT number, code, CAST(min(x) AS DOUBLE) AS seconds, {columns} FROM ({_counted(minutes)})"  # noqa: S608
+        " GROUP BY number, code"
+    )
+
+
+def _counted(minutes: str) -> str:
+    return f"SELECT *, {_MILLIONTHS} AS y, {_SECONDS} AS x FROM ({minutes})"  # noqa: S608
 
 
 def _features(database: "duckdb.DuckDBPyConnection", asked: Sequence[Asked], *, minutes: str, levels: str) -> Rows:
     """``minutes`` and ``levels`` are queries, of statistics and of levels of consciousness, by number in ``asked``."""
     found = database.sql(_summary(minutes)).fetchnumpy()
     said = {column: _by_signal(found, column, len(asked)) for column in (*_COLUMNS, "seconds")}
-    rows = np.full((len(asked), len(NAMES)), np.nan)
+    rows = np.full((len(asked), len(COLUMNS)), np.nan)
     for place, feature in enumerate(FEATURES):
         of_signal = said[feature.column][feature.signal]
         rows[:, place] = np.nan_to_num(of_signal) if feature.statistic is Statistic.COUNT else of_signal
@@ -219,8 +241,22 @@ def _features(database: "duckdb.DuckDBPyConnection", asked: Sequence[Asked], *, 
         lasts = {name: (said["last_24h"][name][number], said["seconds"][name][number]) for name in _SIGNALS.values()}
         code, seconds = level.get(number, (None, np.nan))
         of_level = {"consciousness": code} if seconds <= _limit("consciousness") else {}
-        rows[number, len(FEATURES) :] = (*_scores({**_inputs(lasts), **of_level}), _age(one))
+        rows[number, len(FEATURES) : len(NAMES)] = (*_scores({**_inputs(lasts), **of_level}), _age(one))
+    rows[:, len(NAMES) :] = _courses(database, minutes, len(asked))
     return rows
+
+
+def _courses(database: "duckdb.DuckDBPyConnection", minutes: str, rows: int) -> Rows:
+    """The mean of each hour, by signal and hour, NaN where it has no minute."""
+    found = database.sql(
+        f"SELECT number, code, {_HOUR} AS hour, {_OF_HOUR} AS mean FROM ({_counted(minutes)})"  # noqa: S608
+        " GROUP BY number, code, hour"
+    ).fetchnumpy()
+    told = np.full((rows, len(COURSES), HOURS), np.nan)
+    for place, signal in enumerate(COURSES):
+        of_signal = found["code"] == signal_by_name()[signal].code
+        told[found["number"][of_signal], place, found["hour"][of_signal]] = found["mean"][of_signal]
+    return told.reshape(rows, len(COURSES) * HOURS)
 
 
 def _shown(database: "duckdb.DuckDBPyConnection", asked: Iterable[Asked]) -> tuple[Asked, ...]:

@@ -48,9 +48,9 @@ class NoLandmarksError(LookupError):
 class Landmarks:
     """Rows in order of patient and instant; all columns are of one length.
 
-    ``x`` has the features in the order of ``features.NAMES``. ``hours_to_event`` is NaN where none was seen to come.
-    None of the ``stays`` has two events. ``groups`` has a text for each row, by column. ``versions`` are the Delta
-    versions that were read.
+    ``x`` has features and courses in the order of ``features.COLUMNS``. ``hours_to_event`` is NaN where none was seen
+    to come. None of the ``stays`` has two events. ``groups`` has a text for each row, by column. ``versions`` are the
+    Delta versions that were read.
     """
 
     patients: NDArray[np.str_]
@@ -66,7 +66,8 @@ class Landmarks:
     def digest(self) -> str:
         """SHA-256 of the rows, features and labels: two evaluations can be compared where it is the same."""
         found = sha256(repr(NAMES).encode())
-        for column in (self.patients, self.stays, self.x, self.event, self.hours_to_event):
+        # Courses are of the same minutes as features: whatever a model takes, the rows are the same.
+        for column in (self.patients, self.stays, self.x[:, : len(NAMES)], self.event, self.hours_to_event):
             found.update(np.ascontiguousarray(column).tobytes())
         return found.hexdigest()
 

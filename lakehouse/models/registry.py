@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.datadir import DataDir
-from lakehouse.models.artefact import ModelFileError, digest, dump, load
+from lakehouse.models.artefact import DIGESTS, FILES, ModelFileError, digest, dump, load
 from lakehouse.models.card import card
 from lakehouse.models.drift import RISK, Binned, Drift, Reference
 from lakehouse.models.evaluation import Estimate, Evaluation, Performance, Subgroup, Tenth
-from lakehouse.models.features import DIGEST
 from lakehouse.models.gate import SIMULATED, Gate, GateRefusedError, reasons
 from lakehouse.models.outcome import Outcome
-from lakehouse.models.risk import Recipe, RiskModel
+from lakehouse.models.recipe import Kind, Recipe
+from lakehouse.models.risk import RiskModel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME = "deterioration-risk"
 """Under which all versions are kept, whatever each of them predicts."""
 IN_SERVICE, SHADOW = "in_service", "shadow"
-_FILE, _EVALUATION, _CARD, _RECIPE = "model.skops", "evaluation.json", "card.md", "recipe.json"
+_EVALUATION, _CARD, _RECIPE = "evaluation.json", "card.md", "recipe.json"
 _REFERENCE = "reference.json"
 _PSI, _LIMIT = "psi_", "psi_limit_"
 _SERVED = "served"
@@ -55,6 +55,7 @@ class Registered:
     version: int
     created_at: datetime
     aliases: tuple[str, ...]
+    kind: Kind
     sha256: str
     features: str
     data: Mapping[str, Any]
@@ -97,12 +98,13 @@ class Registry:
         if not self._known():
             self._client.create_registered_model(NAME)
         run = self._client.create_run(self._experiment()).info.run_id
-        for key, value in asdict(recipe).items():
+        told = asdict(recipe)
+        for key, value in {"kind": model.kind, **told.pop("learner"), **told}.items():
             self._client.log_param(run, key, value)
         for key, number in _metrics(evaluation).items():
             self._client.log_metric(run, key, number)
         for name, stored in {
-            _FILE: content,
+            FILES[model.kind]: content,
             _EVALUATION: json.dumps(asdict(evaluation), indent=2).encode(),
             _RECIPE: json.dumps(asdict(recipe), indent=2).encode(),
             _REFERENCE: json.dumps(asdict(then)).encode(),
@@ -110,7 +112,13 @@ class Registry:
         }.items():
             self._store(run, name, stored)
         self._client.set_terminated(run)
-        tags = {"sha256": digest(content), "features": DIGEST, "data": json.dumps(data), "commit": commit or ""}
+        tags = {
+            "kind": str(model.kind),
+            "sha256": digest(content),
+            "features": DIGESTS[model.kind],
+            "data": json.dumps(data),
+            "commit": commit or "",
+        }
         source = f"{self._client.get_run(run).info.artifact_uri}"
         made = self._client.create_model_version(NAME, source, run, tags=tags)
         return self.version(int(made.version))
@@ -142,7 +150,7 @@ class Registry:
 
     def model(self, one: Registered) -> RiskModel:
         """The fitted model of a version. Raises ModelFileError where its file is gone or not what was registered."""
-        return load(self._read(one, _FILE), one.sha256, one.features, f"version {one.version}")
+        return load(self._read(one, FILES[one.kind]), one.sha256, one.kind, one.features, f"version {one.version}")
 
     def evaluation(self, one: Registered) -> Evaluation:
         """How a version was evaluated. Raises ModelFileError."""
@@ -318,6 +326,8 @@ def _registered(found: Any, aliases: Mapping[int, tuple[str, ...]]) -> Registere
         version=number,
         created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
         aliases=aliases.get(number, ()),
+        # Versions from before there were networks do not say it.
+        kind=Kind(found.tags.get("kind", Kind.TREES)),
         sha256=found.tags["sha256"],
         features=found.tags["features"],
         data=json.loads(found.tags["data"]),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakehouse.models.recipe import Kind
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_dir
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ VersionArgument = Annotated[int, typer.Argument(help="A version, as in `ward mod
 
 @app.command("train")
 def train(
+    kind: Annotated[Kind, typer.Option(help="Trees over features, or a network over hours.")] = Kind.TREES,
     snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
     episodes: Annotated[
         Path | None, typer.Option(help="Learn the episodes of simulated patients in this truth of a run, not deaths.")
@@ -43,7 +45,7 @@ def train(
     from lakehouse.models.evaluation import TooFewPatientsError
     from lakehouse.models.gate import Gate, GateRefusedError
     from lakehouse.models.landmarks import NoLandmarksError
-    from lakehouse.models.risk import Recipe
+    from lakehouse.models.recipe import LEARNERS, Recipe
     from lakehouse.reader import TableMissingError
     from lakehouse.snapshot import SnapshotError
     from wardhouse.durations import seconds
@@ -57,11 +59,47 @@ def train(
     with failures(*_known(), *lacking, SnapshotError, GateRefusedError):
         data, registry = data_dir(path), _registry(path)
         simulated = None if episodes is None else (of_truth(episodes), span)
-        made = trained(data, registry, snapshot, Recipe(seed=seed, repeats=repeats), _say, simulated)
+        recipe = Recipe(LEARNERS[kind], seed=seed, repeats=repeats)
+        made = trained(data, registry, snapshot, recipe, _say, simulated)
         typer.echo(registry.card(made))
         typer.echo(f"registered as version {made.version}: `ward model promote {made.version}` puts it in service")
         if promote:
             _tell(registry.promote(made.version, Gate()))
+
+
+@app.command("federated")
+def federated(
+    hospitals: Annotated[
+        int | None, typer.Option(help="Part patients by chance into so many; left out, by source system.", min=2)
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often weights are averaged.", min=1)] = 10,
+    snapshot: Annotated[str | None, typer.Option(help="Train on this snapshot, and not on what is there now.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed on the same rows gives the same figures.", min=0)] = 1,
+    repeats: Annotated[int, typer.Option(help="How often patients are parted into folds anew.", min=1)] = 3,
+    path: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Train a network by hospitals that give weights alone, beside pooled rows and each hospital for itself.
+
+    Hospitals are simulated; nothing is registered.
+    """
+    from lakehouse.models.evaluation import TooFewPatientsError
+    from lakehouse.models.federated import HospitalsError
+    from lakehouse.models.landmarks import NoLandmarksError
+    from lakehouse.models.network_training import NetworkPackagesMissingError
+    from lakehouse.models.recipe import Recipe
+    from lakehouse.reader import TableMissingError
+    from lakehouse.snapshot import SnapshotError
+    from wardhouse.errors import failures
+    from wardhouse.models import compared
+
+    of_rows = (TableMissingError, NoLandmarksError, TooFewPatientsError, SnapshotError)
+    with failures(NetworkPackagesMissingError, HospitalsError, *of_rows):
+        found = compared(data_dir(path), snapshot, hospitals, rounds, Recipe(seed=seed, repeats=repeats))
+    typer.echo("| | landmarks | patients | died | AUROC | AUPRC |")
+    typer.echo("|---|---|---|---|---|---|")
+    for one in found:
+        figures = f"{one.auroc:.3f} | {one.auprc:.3f}"
+        typer.echo(f"| {one.name} | {one.rows:,} | {one.patients} | {one.patients_with_event} | {figures} |")
 
 
 @app.command("list")
@@ -75,7 +113,7 @@ def list_(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
         found = [(one, registry.evaluation(one)) for one in registry.versions()]
     for one, evaluation in found:
         of, outcome = evaluation.of(MODEL), evaluation.outcome
-        line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  AUROC {of.auroc.value:.3f}"
+        line = f"{one.version:>4}  {one.created_at:%Y-%m-%d %H:%M}Z  {one.kind:<7}  AUROC {of.auroc.value:.3f}"
         line += f"  AUPRC {of.auprc.value:.3f}  {one.sha256[:12]}  {outcome.name}"
         typer.echo(f"{line}  {' '.join(one.aliases)}".rstrip())
     if not found:
@@ -190,7 +228,7 @@ def drift(
     from lakehouse.models.drift import TooFewPatientsNowError
     from lakehouse.models.evaluation import TooFewPatientsError
     from lakehouse.models.landmarks import NoLandmarksError
-    from lakehouse.models.risk import Recipe
+    from lakehouse.models.recipe import LEARNERS, Recipe
     from lakehouse.reader import TableMissingError
     from wardhouse.errors import Failure, failures
     from wardhouse.models import drifted, trained
@@ -213,16 +251,17 @@ def drift(
         if registry.evaluation(one).outcome.simulated:
             remedy = "`ward model train --episodes FILE` makes one of another run"
         elif retrain:
-            made = trained(data, registry, None, Recipe(), say=_say)
+            made = trained(data, registry, None, Recipe(LEARNERS[one.kind]), say=_say)
             remedy = f"version {made.version} is trained, `ward model promote {made.version}` tries the gate"
         raise Failure(f"{said}, {moved[0]} most: {remedy}")
 
 
 def _known() -> tuple[type[Exception], ...]:
     from lakehouse.models.artefact import ModelFileError
+    from lakehouse.models.network_training import NetworkPackagesMissingError
     from lakehouse.models.registry import RegistryError
 
-    return (ModelFileError, RegistryError)
+    return (ModelFileError, NetworkPackagesMissingError, RegistryError)
 
 
 def _registry(path: Path) -> "Registry":

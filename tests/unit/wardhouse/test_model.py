@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from lakehouse.datadir import DataDir
@@ -16,15 +18,18 @@ from lakehouse.models.episodes import of_truth
 from lakehouse.models.evaluation import Evaluation, evaluate, out_of_fold
 from lakehouse.models.features import NAMES
 from lakehouse.models.gate import SIMULATED
+from lakehouse.models.network import NetworkModel
+from lakehouse.models.network_training import initial
 from lakehouse.models.outcome import DEATH
-from lakehouse.models.registry import IN_SERVICE, SHADOW, Registry, connect
-from lakehouse.models.risk import fit
+from lakehouse.models.recipe import Kind, Network
+from lakehouse.models.registry import IN_SERVICE, NAME, SHADOW, Registry, connect
+from lakehouse.models.risk import RiskModel, fit
 from lakehouse.models.scoring import stood
 from lakehouse.snapshot import create
 from lakehouse.tables import OBSERVATION, PATIENT, RISK_SCORE
 from streaming.simulator.simulation import Options
 from tests.fixtures.delta import append
-from tests.fixtures.landmarks import QUICK, made_up, shuffled, train_simulated
+from tests.fixtures.landmarks import QUICK, QUICK_NETWORK, made_up, shuffled, train_simulated
 from tests.fixtures.observations import NOON, observation
 from tests.fixtures.simulated import land
 from wardhouse.cli import app
@@ -63,17 +68,19 @@ def ward(data: DataDir, *words: str) -> Result:
 def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, registry: Registry) -> None:
     rows = made_up()
     model = fit(rows.x, rows.event, rows.patients, QUICK, seed=1)
+    network = NetworkModel(initial(Network(), 1), -1.0, 0.0)
     then = reference(rows.x, model.risks(rows.x), rows.patients)
     good = evaluate(rows, out_of_fold(rows, QUICK), QUICK)
     mixed = shuffled(rows)
     bad = evaluate(mixed, out_of_fold(mixed, QUICK), QUICK)
 
-    def registered(evaluation: Evaluation) -> int:
-        return registry.register(model, evaluation, QUICK, then, {"snapshot": "icu-2026"}, "abc").version
+    def registered(evaluation: Evaluation, model: RiskModel = model) -> int:
+        recipe = QUICK if model.kind is Kind.TREES else QUICK_NETWORK
+        return registry.register(model, evaluation, recipe, then, {"snapshot": "icu-2026"}, "abc").version
 
     assert ward(data, "list").output == "no models: `ward model train` makes one\n"
     assert "no model was in service before" in ward(data, "rollback").output
-    assert [registered(good), registered(replace(good, brier=0.1)), registered(bad)] == [1, 2, 3]
+    assert [registered(good), registered(replace(good, brier=0.1), network), registered(bad)] == [1, 2, 3]
     assert "version 1 is in service" in ward(data, "promote", "1").output
     assert ward(data, "shadow", "2").output == "version 2 is in the shadow\n"
     assert [one.aliases for one in registry.versions()] == [(IN_SERVICE,), (SHADOW,), ()]
@@ -91,8 +98,19 @@ def test_a_model_goes_through_the_gate_into_service_and_back(data: DataDir, regi
     shown = ward(data, "show", "1").output
     assert "Not a medical device" in shown
     assert "snapshot icu-2026" in shown
+    assert "boosted trees" in shown
+    assert "A network of two convolutions of width 8" in ward(data, "show", "2").output
     assert registry.evaluation(registry.version(1)) == good
-    assert ward(data, "list").output.splitlines()[0].endswith(IN_SERVICE)
+    assert np.array_equal(registry.model(registry.version(2)).risks(rows.x), network.risks(rows.x))
+    listed = ward(data, "list").output.splitlines()
+    assert listed[0].endswith(IN_SERVICE)
+    assert [line.split()[3] for line in listed] == ["trees", "network", "trees"]
+
+
+def test_a_version_from_before_there_were_networks_is_of_trees(data: DataDir, registry: Registry) -> None:
+    MlflowClient(f"sqlite:///{data.models / 'mlflow.db'}").delete_model_version_tag(NAME, "1", "kind")
+
+    assert registry.model(registry.version(1)).kind is Kind.TREES
 
 
 def test_versions_stand_side_by_side_with_scores_where_they_were_evaluated_on_the_same_rows(data: DataDir) -> None:
@@ -122,14 +140,14 @@ def test_a_model_whose_file_is_damaged_or_gone_is_named_and_stays_out_of_service
 
     assert "version 2 is damaged: its SHA-256 is" in ward(data, "promote", "2").output
     file.unlink()
-    with pytest.raises(ModelFileError, match=r"version 2 has lost its model\.skops"):
+    with pytest.raises(ModelFileError, match=r"version 2 has lost its model\.npz"):
         registry.model(registry.version(2))
-    assert "version 2 has lost its model.skops" in ward(data, "shadow", "2").output
+    assert "version 2 has lost its model.npz" in ward(data, "shadow", "2").output
     assert registry.in_service().version == before
 
 
 def _file(data: DataDir, registry: Registry, version: int) -> Path:
-    return data.models / "files" / registry.version(version).run / "artifacts" / "model.skops"
+    return data.models / "files" / registry.version(version).run / "artifacts" / "model.npz"
 
 
 def test_what_a_version_is_told_now_is_held_against_its_training_and_the_look_is_kept(

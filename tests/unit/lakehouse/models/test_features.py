@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from math import nan
 from typing import Any
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lakehouse import reader, spark_functions
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
-from lakehouse.models.features import DAY, NAMES, Asked, as_known, as_stored
+from lakehouse.models.features import COLUMNS, DAY, NAMES, Asked, as_known, as_stored
 from lakehouse.tables import EARLY_WARNING_SCORE, OBSERVATION, SCORE_INPUT, VITAL_SIGN_MINUTE
 from lakehouse.vocabulary import signal_by_name
 from tests.fixtures.delta import append, arrow
@@ -38,17 +38,22 @@ def value(name: str, hours_ago: float, number: float | None, signal: str = "hear
 
 
 def features(database: duckdb.DuckDBPyConnection, *rows: Row, birth_year: int | None = None) -> dict[str, float]:
-    """The features of one patient at noon, by name."""
+    """What is told of one patient at noon, by name."""
     database.register("observation", arrow(OBSERVATION, *rows))
     database.execute("CREATE OR REPLACE VIEW silver.observation AS FROM observation")
     (found,) = as_known(database, [Asked("mrn/1", _T, birth_year)])
-    return dict(zip(NAMES, found.tolist(), strict=True))
+    return dict(zip(COLUMNS, found.tolist(), strict=True))
 
 
-def told(database: duckdb.DuckDBPyConnection, *rows: Row, birth_year: int | None = None) -> dict[str, float]:
-    """Those that say something."""
+def told(
+    database: duckdb.DuckDBPyConnection,
+    *rows: Row,
+    birth_year: int | None = None,
+    names: Sequence[str] = NAMES,
+) -> dict[str, float]:
+    """Features, or others of these names, that say something."""
     empty, found = features(database), features(database, *rows, birth_year=birth_year)
-    return {name: found[name] for name in NAMES if repr(found[name]) != repr(empty[name])}
+    return {name: found[name] for name in names if repr(found[name]) != repr(empty[name])}
 
 
 def test_a_course_is_told_by_statistics_of_a_days_minutes_and_the_mean_of_four_hours(
@@ -75,6 +80,25 @@ def test_a_course_is_told_by_statistics_of_a_days_minutes_and_the_mean_of_four_h
         "news2_heart_rate_points": 0.0,
         "news2_total_max": 17.0,
         "sirs_total_max": 3.0,
+    }
+
+
+def test_a_course_is_told_by_the_mean_of_each_hour(database: duckdb.DuckDBPyConnection) -> None:
+    assert told(
+        database,
+        value("older", 24 + 1 / 60, 200.0),
+        value("first", 24, 90.0),
+        value("hour before", 5 + 1 / 60, 60.0),
+        value("begin", 5, 80.0),
+        value("same minute", 5 - 30 / 3600, 84.0),
+        value("end", 4 + 1 / 60, 92.0),
+        value("newest", 1 / 60, 7.0, "wbc"),
+        names=COLUMNS[len(NAMES) :],
+    ) == {
+        "heart_rate_4h_ago": 87.0,
+        "heart_rate_5h_ago": 60.0,
+        "heart_rate_23h_ago": 90.0,
+        "wbc_0h_ago": 7.0,
     }
 
 
@@ -139,7 +163,7 @@ def test_scores_after_an_input_are_those_that_gold_has_as_known_then(data: DataD
     with reader.connect(data, [OBSERVATION]) as opened:
         spark_functions.teach(opened)
         (found,) = as_known(opened, [Asked("mrn/1", known(31), None)]).tolist()
-    by_name = dict(zip(NAMES, found, strict=True))
+    by_name = dict(zip(COLUMNS, found, strict=True))
     assert sorted(gold) == [
         (name, by_name[f"{name}_total_min"], by_name[f"{name}_total_max"]) for name in ("news2", "qsofa", "sirs")
     ]

@@ -7,11 +7,13 @@ import pytest
 
 from lakehouse.models.artefact import ModelFileError, digest, dump, load
 from lakehouse.models.evaluation import MODEL, Evaluation, TooFewPatientsError, evaluate, out_of_fold
-from lakehouse.models.features import DIGEST, NAMES
+from lakehouse.models.features import COLUMNS, DIGEST, NAMES
+from lakehouse.models.folds import split
 from lakehouse.models.gate import SIMULATED, Gate, reasons
 from lakehouse.models.landmarks import Landmarks
 from lakehouse.models.outcome import simulated_episode
-from lakehouse.models.risk import RiskModel, fit, split
+from lakehouse.models.recipe import Kind
+from lakehouse.models.risk import RiskModel, fit
 from lakehouse.scores import Score
 from tests.fixtures.landmarks import QUICK, made_up, shuffled
 
@@ -117,7 +119,7 @@ def test_a_model_of_simulated_episodes_never_takes_the_place_of_one_of_deaths(ev
 
 
 def test_a_risk_says_what_it_rests_on(model: RiskModel) -> None:
-    x = np.full((2, len(NAMES)), np.nan)
+    x = np.full((2, len(COLUMNS)), np.nan)
     x[:, NAMES.index("heart_rate_last_24h")] = 140.0, 80.0
 
     fast, slow = model.explained(x)
@@ -131,7 +133,7 @@ def test_a_risk_says_what_it_rests_on(model: RiskModel) -> None:
 def test_a_stored_model_gives_the_same_risks(rows: Landmarks, model: RiskModel) -> None:
     content = dump(model)
 
-    again = load(content, digest(content), DIGEST, "version 1")
+    again = load(content, digest(content), Kind.TREES, DIGEST, "version 1")
 
     assert np.array_equal(again.risks(rows.x), model.risks(rows.x))
 
@@ -140,9 +142,9 @@ def test_a_file_that_is_not_what_was_registered_is_not_read(model: RiskModel) ->
     content = dump(model)
 
     with pytest.raises(ModelFileError, match="version 1 is damaged: its SHA-256 is"):
-        load(content[:-1], digest(content), DIGEST, "version 1")
+        load(content[:-1], digest(content), Kind.TREES, DIGEST, "version 1")
     with pytest.raises(ModelFileError, match="takes features declared as 0000"):
-        load(content, digest(content), "0" * 64, "version 1")
+        load(content, digest(content), Kind.TREES, "0" * 64, "version 1")
 
 
 def test_a_file_of_other_types_than_a_model_has_is_refused() -> None:
@@ -152,4 +154,4 @@ def test_a_file_of_other_types_than_a_model_has_is_refused() -> None:
     content = io.dumps(FunctionTransformer(np.linalg.inv))
 
     with pytest.raises(ModelFileError, match="holds more than a model of risk"):
-        load(content, digest(content), DIGEST, "version 1")
+        load(content, digest(content), Kind.TREES, DIGEST, "version 1")

@@ -9,7 +9,10 @@ import pytest
 from lakehouse import record
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
+from lakehouse.models.network import NetworkModel
+from lakehouse.models.network_training import initial
 from lakehouse.models.outcome import DEATH, simulated_episode
+from lakehouse.models.recipe import Network
 from lakehouse.models.risk import fit
 from lakehouse.models.scoring import beside_the_ward, history, scored_until
 from lakehouse.models.serving import Role, Served
@@ -80,7 +83,10 @@ def test_a_model_of_simulated_episodes_says_nothing_of_other_patients(data: Data
     assert list(history(data, simulated, NOON - 3 * _HOUR, NOON + _HOUR, _HOUR, known(90))) == []
 
 
-def test_history_gives_the_row_that_was_given_beside_the_ward(data: DataDir, served: Served) -> None:
+@pytest.mark.parametrize("kind", ["trees", "network"])
+def test_history_gives_the_row_that_was_given_beside_the_ward(data: DataDir, served: Served, kind: str) -> None:
+    if kind == "network":
+        served = replace(served, model=NetworkModel(initial(Network(), 1), -1.0, 0.0))
     now = known(90)
     live = beside_the_ward(data, [served], {3: {}}, now)
 
