@@ -30,16 +30,19 @@ def send(
     from lakehouse.topics import WAVEFORM
     from streaming.producer import Producer, ProducerError
     from wardhouse.broker import bootstrap_servers
+    from wardhouse.ecg import require_packages
     from wardhouse.errors import failures
 
-    settings, data = Settings(), data_dir(path)
-    begun = instant(started_at)
-    with (
-        failures(WfdbRecordError, WaveformMessageError, ProducerError),
-        Producer(bootstrap_servers(settings, data), client_id="ward-ecg") as producer,
-    ):
-        for chunk in chunks(record, patient, device, begun, seconds):
-            name = f"{record.name}/{chunk.signal}/{chunk.started_at.isoformat()}"
-            producer.send(settings.topic(WAVEFORM), patient.encode(), encode(chunk, name, source))
-        sent = producer.flush().acknowledged
+    settings, data, begun = Settings(), data_dir(path), instant(started_at)
+    with failures(WfdbRecordError, WaveformMessageError, ProducerError):
+        require_packages()
+        # All of it before the first is sent: a record that ends in an error is not sent by half.
+        messages = [
+            encode(chunk, f"{record.name}/{chunk.signal}/{chunk.started_at.isoformat()}", source)
+            for chunk in chunks(record, patient, device, begun, seconds)
+        ]
+        with Producer(bootstrap_servers(settings, data), client_id="ward-ecg") as producer:
+            for message in messages:
+                producer.send(settings.topic(WAVEFORM), patient.encode(), message)
+            sent = producer.flush().acknowledged
     typer.echo(f"sent {sent} chunks of {record.name} as {patient}")

@@ -108,7 +108,6 @@ def _run(
     application: Application, settings: Settings, data: DataDir, *, realtime: bool, pack: str, memory: str | None
 ) -> None:
     import logging
-    from importlib.util import find_spec
 
     from kafka.errors import KafkaError
 
@@ -122,7 +121,8 @@ def _run(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.cluster import cluster_of
     from wardhouse.component import component
-    from wardhouse.errors import Failure, failures
+    from wardhouse.ecg import require_packages
+    from wardhouse.errors import failures
     from wardhouse.signals import stop_on_signals
     from wardhouse.topics import require
 
@@ -150,8 +150,8 @@ def _run(
         stop_on_signals() as stop,
     ):
         # Before the seconds that a Java machine takes to start.
-        if application is Application.WAVEFORM and find_spec("wfdb") is None:
-            raise Failure("the packages of ECG are not installed: `uv sync --group ecg` brings them")
+        if application is Application.WAVEFORM:
+            require_packages()
         if config.cluster is not None:
             require_shared_address(config.cluster.master, config.bootstrap)
         require(config.bootstrap, (config.topics[name] for name in topics_of(flows)), timeout_s=BROKER_WAIT_S)
