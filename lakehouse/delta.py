@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from lakehouse import render
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 Range = tuple[datetime, datetime]
 
@@ -50,6 +51,18 @@ def read(spark: "SparkSession", path: Path, version: int | None = None) -> "Data
     if version is not None:
         reader = reader.option("versionAsOf", version)
     return reader.load(str(path))
+
+
+def frame(spark: "SparkSession", table: Table, rows: Iterable[Mapping[str, Any]]) -> "DataFrame":
+    """Rows that were made in the driver, by the columns of a table; one that a row leaves out is NULL."""
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import DataType
+
+    schema = to_arrow_schema(cast("StructType", DataType.fromDDL(render.schema(table.columns))), timezone="UTC")
+    # By Arrow: rows as Python has them would go through a Python worker, which an executor has not.
+    made: DataFrame = spark.createDataFrame(pa.Table.from_pylist([dict(row) for row in rows], schema))
+    return made
 
 
 def restore(spark: "SparkSession", path: Path, version: int) -> None:

@@ -18,7 +18,7 @@ from lakehouse.topics import TOPICS
 class Flow:
     """One step of the pipeline.
 
-    ``application`` is the process that runs it (``alerts`` and ``lakehouse`` are the two Spark applications).
+    ``application`` is the process that runs it (``alerts``, ``lakehouse`` and ``waveform`` are Spark applications).
     ``checkpoint`` says whether it keeps one under the data dir. ``freshness`` is how old what it writes may be.
     ``adds_to`` names tables of another flow of its application to which it only adds rows, of other keys.
     """
@@ -130,6 +130,41 @@ RISK_SCORE = Flow(
     owner="data-science",
     trigger=timedelta(minutes=1),
     freshness=timedelta(minutes=5),
+)
+WAVEFORM_MESSAGE = Flow(
+    name="waveform_message",
+    reads=("waveform",),
+    writes=("bronze.waveform_message",),
+    build="streaming.waveform_message:start",
+    application="waveform",
+    owner="data-engineering",
+    # Nobody waits for it as for vital signs, and each batch costs.
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(seconds=90),
+)
+WAVEFORM_CHUNK = Flow(
+    name="waveform_chunk",
+    reads=("bronze.waveform_message",),
+    writes=("silver.waveform_chunk", "silver.waveform_dead_letter"),
+    build="streaming.waveform_chunk:start",
+    application="waveform",
+    owner="data-engineering",
+    trigger=timedelta(seconds=30),
+    checkpoint=True,
+    freshness=timedelta(minutes=3),
+)
+RHYTHM_MINUTE = Flow(
+    name="rhythm_minute",
+    reads=("silver.waveform_chunk",),
+    writes=("gold.rhythm_minute",),
+    build="streaming.rhythm_minute:start",
+    application="waveform",
+    owner="data-science",
+    # Each batch searches the minute anew in which it ends, and what leads in to each: longer batches search less twice.
+    trigger=timedelta(minutes=5),
+    checkpoint=True,
+    freshness=timedelta(minutes=15),
 )
 ALERT_EVENT = Flow(
     name="alert_event",
@@ -244,6 +279,9 @@ FLOWS = (
     OBSERVATION,
     EARLY_WARNING_SCORE,
     RISK_SCORE,
+    WAVEFORM_MESSAGE,
+    WAVEFORM_CHUNK,
+    RHYTHM_MINUTE,
     ALERT_EVENT,
     ALERT_NOTIFICATION,
     AUDIT_EVENT,
@@ -259,7 +297,7 @@ def topics_of(flows: Iterable[Flow]) -> frozenset[str]:
     return frozenset(topic.name for topic in TOPICS if topic.name in named)
 
 
-_SOURCES = ("vitals", "clinical.resource", "alert.command", "alert.limit", "alert.rules", "audit", "spool")
+_SOURCES = ("vitals", "clinical.resource", "waveform", "alert.command", "alert.limit", "alert.rules", "audit", "spool")
 """What comes from outside the pipeline: devices, gateway, people, published files."""
 
 

@@ -16,9 +16,13 @@ COUNT = "patients"
 
 NEVER = ("bronze", "quality", "operation")
 """Layers that never leave: raw messages, and what concerns the running of the stack."""
-STAYING = ("silver.dead_letter", "silver.clinical_resource", "gold.audit_event", "mart.alert_burden")
-"""Tables of other layers that never leave: records that nobody could read, resources as they were sent, what members of
-staff looked at, and the alerts of a unit's day, which do not say of how many patients."""
+STAYING = (
+    *("silver.dead_letter", "silver.waveform_dead_letter", "silver.clinical_resource", "silver.waveform_chunk"),
+    *("gold.audit_event", "mart.alert_burden"),
+)
+"""Tables of other layers that never leave: records that nobody could read, resources as they were sent, waveforms, by
+which a heart can be told from others, what members of staff looked at, and the alerts of a unit's day, which do not say
+of how many patients."""
 
 _VITAL_SIGNS = (
     *("heart_rate", "systolic_bp", "diastolic_bp", "mean_bp", "respiratory_rate", "temperature", "spo2", "glucose"),
@@ -52,6 +56,9 @@ _COLUMNS: Mapping[Privacy, tuple[str, ...]] = {
         *("count", "min", "mean", "max", "first", "last"),
         *("input", "score", "total", "total_min", "total_max", "risk", "parts"),
         *("model", "model_version", "role", "contributions"),
+        # Of rhythm.
+        *("lead", "beats", "good_beats", "premature", "intervals", "mean_rr", "min_rr", "max_rr", "sdnn", "rmssd"),
+        *("pnn50", "irregularity", "good_share", "noise_share", "flat_share", "saturated_share", "lead_off_share"),
         # Of alerts, and of what was told of them.
         *("sequence", "sequences", "state", "reason", "rule_id", "title", "kind", "pack", "priority", "category"),
         *("limit_value", "escalation_step", "escalations", "step", "attempts"),

@@ -202,6 +202,66 @@ _RESOURCE_COLUMNS = (
     *COORDINATES,
 )
 
+WAVEFORMS_KEPT = timedelta(days=30)
+"""A lead in chunks of a second takes 18 MB a day in silver, and 25 in bronze."""
+
+WAVEFORM_MESSAGE = Table(
+    layer="bronze",
+    name="waveform_message",
+    grain="one Kafka record of a waveform, raw bytes",
+    columns=DEVICE_MESSAGE.columns,
+    key=DEVICE_MESSAGE.key,
+    retention=WAVEFORMS_KEPT,
+)
+
+WAVEFORM_CHUNK = Table(
+    layer="silver",
+    name="waveform_chunk",
+    grain="some seconds of one lead, without a gap, as the converter gave them",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("device_id", "STRING", "the device that measured", nullable=False),
+        Column("lead", "STRING", "code of ISO/IEEE 11073-10101 (MDC)", nullable=False),
+        Column("started_at", "TIMESTAMP", "when the first sample was taken", nullable=False),
+        Column("ended_at", "TIMESTAMP", "when the sample after the last is due", nullable=False),
+        Column("rate", "DOUBLE", "samples a second", nullable=False),
+        Column("unit", "STRING", "UCUM: mV, uV, V", nullable=False),
+        Column("gain", "DOUBLE", "steps of the converter per unit", nullable=False),
+        Column("baseline", "DOUBLE", "the step that stands for 0", nullable=False),
+        Column("lowest", "DOUBLE", "lowest step of the converter; NULL where the sender does not say"),
+        Column("highest", "DOUBLE", "highest step of the converter; NULL where the sender does not say"),
+        Column("samples", "INT", "how many there are", nullable=False),
+        Column("packed", "BINARY", "the samples, as lakehouse.ecg.chunk.unpacked takes them", nullable=False),
+        Column("digest", "BINARY", "16 bytes: hash of scale and samples", nullable=False),
+        Column("source", "STRING", "the system that sent it", nullable=False),
+        Column("message_id", "STRING", "the message that brought it", nullable=False),
+        Column("received_at", "TIMESTAMP", "when the broker had it", nullable=False),
+        *COORDINATES,
+    ),
+    key=("patient_id", "device_id", "lead", "started_at", "digest"),
+    cluster_by=("patient_id", "started_at"),
+    constraints=(
+        Constraint("no_samples", "$samples > 0", "there is at least one sample"),
+        Constraint("no_rate", "$rate > 0", "samples have a rate"),
+        Constraint("unordered_instants", "$ended_at > $started_at", "a chunk ends after it began"),
+        Constraint(
+            "clock_ahead",
+            f"coalesce($ended_at <= $received_at + INTERVAL {int(CLOCK_SKEW.total_seconds())} SECONDS"
+            f" OR $source IN ({_texts(_SHIFTED)}), false)",
+            "the device's clock runs ahead of ours by more than the allowed skew",
+        ),
+    ),
+    retention=WAVEFORMS_KEPT,
+)
+
+WAVEFORM_DEAD_LETTER = Table(
+    layer="silver",
+    name="waveform_dead_letter",
+    grain="one record that is no chunk of a waveform; its bytes stay in bronze",
+    columns=DEAD_LETTER.columns,
+    key=DEAD_LETTER.key,
+)
+
 PATIENT = Table(
     layer="silver",
     name="patient",
@@ -345,6 +405,56 @@ EARLY_WARNING_SCORE = Table(
             "there is a total where the least is the most, and nowhere else",
         ),
         Constraint("unknown_risk", f"coalesce($risk IN ({_texts(RISKS)}), true)", "not a risk of any score"),
+    ),
+)
+
+RHYTHM_MINUTE = Table(
+    layer="gold",
+    name="rhythm_minute",
+    grain="one patient, device, lead and minute with a signal: beats, intervals between good ones, and their quality",
+    columns=(
+        Column("patient_id", "STRING", "system/value", nullable=False),
+        Column("device_id", "STRING", "the device that measured", nullable=False),
+        Column("lead", "STRING", "code of ISO/IEEE 11073-10101 (MDC)", nullable=False),
+        Column("minute", "TIMESTAMP", "start of the minute", nullable=False),
+        Column("beats", "INT", "all that were found", nullable=False),
+        Column("good_beats", "INT", "those in a stretch of good quality", nullable=False),
+        Column("premature", "INT", "of the good ones, those that came too early", nullable=False),
+        Column("intervals", "INT", "between two good beats, of the minute in which they end", nullable=False),
+        Column("mean_rr", "DOUBLE", "mean interval in ms; NULL without an interval"),
+        Column("min_rr", "DOUBLE", "least interval in ms"),
+        Column("max_rr", "DOUBLE", "greatest interval in ms"),
+        Column("sdnn", "DOUBLE", "standard deviation of normal intervals in ms"),
+        Column("rmssd", "DOUBLE", "root mean square of differences of successive normal intervals in ms"),
+        Column("pnn50", "DOUBLE", "share of those differences that is over 50 ms, 0 to 1"),
+        Column("irregularity", "DOUBLE", "root mean square of differences of all intervals by their mean"),
+        Column("good_share", "DOUBLE", "share of the minute whose beats are to be believed, 0 to 1", nullable=False),
+        Column("noise_share", "DOUBLE", "share in noise", nullable=False),
+        Column("flat_share", "DOUBLE", "share without a signal worth the name; asystole too", nullable=False),
+        Column("saturated_share", "DOUBLE", "share at an end of the converter", nullable=False),
+        Column("lead_off_share", "DOUBLE", "share without values; the rest of the minute has no chunk", nullable=False),
+    ),
+    key=("patient_id", "device_id", "lead", "minute"),
+    cluster_by=("patient_id", "minute"),
+    constraints=(
+        Constraint("not_a_minute", "$minute = date_trunc('MINUTE', $minute)", "minute is the start of a minute"),
+        Constraint(
+            "unordered_counts",
+            "$premature >= 0 AND $premature <= $good_beats AND $good_beats <= $beats",
+            "premature <= good beats <= beats",
+        ),
+        Constraint(
+            "unordered_intervals",
+            # A mean of equal numbers may differ from them by the last bit.
+            "coalesce($min_rr <= $mean_rr + 0.001D AND $mean_rr <= $max_rr + 0.001D, $intervals = 0)",
+            "min <= mean <= max wherever there is an interval",
+        ),
+        Constraint(
+            "more_than_a_minute",
+            "least($good_share, $noise_share, $flat_share, $saturated_share, $lead_off_share) >= 0"
+            " AND $good_share + $noise_share + $flat_share + $saturated_share + $lead_off_share <= 1.001D",
+            "shares are of one minute",
+        ),
     ),
 )
 
@@ -661,10 +771,14 @@ TABLES = (
     PATIENT,
     ENCOUNTER,
     CLINICAL_RESOURCE,
+    WAVEFORM_MESSAGE,
+    WAVEFORM_CHUNK,
+    WAVEFORM_DEAD_LETTER,
     VITAL_SIGN_MINUTE,
     SCORE_INPUT,
     EARLY_WARNING_SCORE,
     RISK_SCORE,
+    RHYTHM_MINUTE,
     ALERT_EVENT,
     ALERT,
     ALERT_NOTIFICATION,

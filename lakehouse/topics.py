@@ -67,6 +67,8 @@ ALERT_NOTIFICATION = Topic(
 )
 ALERT_DELIVERY = Topic("alert.delivery", "how each notification ended on each of its channels", 2, timedelta(days=30))
 RISK = Topic("risk", "the newest risk of each patient that the model in service has given", 2, None)
+# Hundreds of samples a second of each lead: kept for as long as it may take until somebody starts what lands them.
+WAVEFORM = Topic("waveform", "chunks of waveforms, some seconds of one lead each", 2, timedelta(days=2))
 # One partition: some hundred records a second at most, in the order in which they came.
 AUDIT = Topic("audit", "who read or ordered what of whom, and who was refused", 1, timedelta(days=30))
 
@@ -82,6 +84,7 @@ TOPICS = (
     ALERT_NOTIFICATION,
     ALERT_DELIVERY,
     RISK,
+    WAVEFORM,
     AUDIT,
 )
 

@@ -1,6 +1,6 @@
-"""One Spark application: the declared flows of ``alerts`` or ``lakehouse``, started, watched, restarted and stopped.
+"""One Spark application: its declared flows, started, watched, restarted and stopped.
 
-While a pause is asked for (lakehouse/pause.py) the flows of the lakehouse end, each when its batch does, and the
+While a pause is asked for (lakehouse/pause.py) the flows that write tables end, each when its batch does, and the
 process stays; at the end of the pause they start anew, from their newest generations. The alert flow is never paused.
 """
 
@@ -39,8 +39,8 @@ JAVA_OPTIONS = "-XX:+UseParallelGC -XX:ParallelGCThreads=2"
 MAX_RESTARTS = 5
 """Restarts of one flow within ``RESTART_WINDOW_S`` before the application gives up and leaves it to its supervisor."""
 RESTART_WINDOW_S = 600.0
-PAUSED_APPLICATION = "lakehouse"
-"""The application whose flows a pause ends: alerts go on."""
+PAUSED_APPLICATIONS = frozenset({"lakehouse", "waveform"})
+"""Those whose flows a pause ends: what writes tables. Alerts go on."""
 STOP_WAIT_S = 30.0
 """How long a stop waits for a running batch. Stopping inside one loses nothing either; it only repeats work."""
 
@@ -142,7 +142,7 @@ class Application:
         wanted = pause.asked(self._config.data)
         for flow in self._flows:
             item = self._running.get(flow.name)
-            if wanted and flow.application == PAUSED_APPLICATION:
+            if wanted and flow.application in PAUSED_APPLICATIONS:
                 if item is None or ended(item, self._config):
                     self._running.pop(flow.name, None)
             elif item is None:
@@ -158,7 +158,7 @@ class Application:
         return [item.query for item in self._running.values()]
 
     def _tell(self, wanted: pause.Pause | None) -> None:
-        running = any(item.flow.application == PAUSED_APPLICATION for item in self._running.values())
+        running = any(item.flow.application in PAUSED_APPLICATIONS for item in self._running.values())
         paused = wanted is not None and not running
         if paused == self._paused:
             return
@@ -204,7 +204,7 @@ def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "Streaming
 
     Raises CheckpointError where its checkpoint is damaged; the alert flow makes a new one at each start.
     """
-    if flow.application == PAUSED_APPLICATION:
+    if flow.application in PAUSED_APPLICATIONS:
         require_whole(config.data.checkpoint(flow))
         clear_unfinished(config.data.checkpoint(flow))
     module, _, function = flow.build.partition(":")

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from lakehouse.pipeline import Flow
+from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE
-from lakehouse.topics import CLINICAL_RESOURCE, VITALS
+from lakehouse.topics import CLINICAL_RESOURCE, VITALS, Topic
 from streaming import kafka, query
 from streaming.config import StreamConfig
 
@@ -23,10 +24,16 @@ def build(records: "DataFrame") -> "DataFrame":
 
 def start(spark: "SparkSession", flow: Flow, config: StreamConfig) -> "StreamingQuery":
     """Start the flow. Delta's sink notes query and batch id in its commit: a batch that runs again writes nothing."""
-    topics = [config.topic(VITALS), config.topic(CLINICAL_RESOURCE)]
-    since = query.kafka_start(config.data, flow)
-    most = MAX_RECORDS * config.heaps
-    records = kafka.read(spark, config.bootstrap, topics, fetch_wait_ms=500, max_records=most, since=since)
+    return land(spark, flow, config, (VITALS, CLINICAL_RESOURCE), DEVICE_MESSAGE, MAX_RECORDS)
+
+
+def land(
+    spark: "SparkSession", flow: Flow, config: StreamConfig, topics: tuple[Topic, ...], table: Table, max_records: int
+) -> "StreamingQuery":
+    """Start a flow that lands topics as they are; a micro-batch is ``max_records`` for each heap."""
+    names, since = [config.topic(topic) for topic in topics], query.kafka_start(config.data, flow)
+    most = max_records * config.heaps
+    records = kafka.read(spark, config.bootstrap, names, fetch_wait_ms=500, max_records=most, since=since)
     rows = query.observed(build(records))
     writer = rows.writeStream.format("delta").outputMode("append")
-    return query.start(writer, flow, config, path=config.data.table(DEVICE_MESSAGE))
+    return query.start(writer, flow, config, path=config.data.table(table))

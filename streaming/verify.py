@@ -17,6 +17,8 @@ from lakehouse.pipeline import ALERT_EVENT as ALERT_EVENT_FLOW
 from lakehouse.pipeline import AUDIT_EVENT as AUDIT_EVENT_FLOW
 from lakehouse.pipeline import DEVICE_MESSAGE as DEVICE_MESSAGE_FLOW
 from lakehouse.pipeline import OBSERVATION as OBSERVATION_FLOW
+from lakehouse.pipeline import WAVEFORM_CHUNK as WAVEFORM_CHUNK_FLOW
+from lakehouse.pipeline import WAVEFORM_MESSAGE as WAVEFORM_MESSAGE_FLOW
 from lakehouse.table import Table
 from lakehouse.tables import (
     ALERT_EVENT,
@@ -26,8 +28,11 @@ from lakehouse.tables import (
     OBSERVATION,
     OBSERVATION_QUARANTINE,
     VITAL_SIGN_MINUTE,
+    WAVEFORM_CHUNK,
+    WAVEFORM_DEAD_LETTER,
+    WAVEFORM_MESSAGE,
 )
-from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, VITALS, Topic
+from lakehouse.topics import ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, VITALS, WAVEFORM, Topic
 from lakehouse.transforms import message, observation
 from lakehouse.transforms.clinical_resource import TABLES as RESOURCE_TABLES
 from lakehouse.transforms.clinical_resource import parse as parse_resources
@@ -54,7 +59,8 @@ def broker_offsets(config: StreamConfig) -> Broker:
     """First and end offsets of the topics the ledger speaks of. Raises KafkaError where no broker answers."""
     from kafka import KafkaConsumer, TopicPartition
 
-    names = [config.topic(topic) for topic in (VITALS, CLINICAL_RESOURCE, ALERT_EVALUATIONS, ALERTS, AUDIT)]
+    topics = (VITALS, CLINICAL_RESOURCE, WAVEFORM, ALERT_EVALUATIONS, ALERTS, AUDIT)
+    names = [config.topic(topic) for topic in topics]
     consumer = KafkaConsumer(**kafka_access.client(config.bootstrap), enable_auto_commit=False)
     try:
         places = [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
@@ -82,7 +88,7 @@ def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledge
     audit_at = position(data.checkpoint(AUDIT_EVENT_FLOW))
     tables = {table.full_name: _read(spark, table, data) for table in _TABLES}
     bronze = tables[DEVICE_MESSAGE.full_name]
-    checks = [*_landed(spark, config, broker, bronze, bronze_at)]
+    checks = _landed(spark, config, broker, (VITALS, CLINICAL_RESOURCE), bronze, bronze_at)
     totals = {"bronze_rows": bronze.count()}
     silver_checks, silver_totals = _parsed(
         spark, config, tables, silver_at, _between(*_waiting(config, broker, bronze_at))
@@ -95,7 +101,9 @@ def verify(spark: "SparkSession", config: StreamConfig, broker: Broker) -> Ledge
     checks += evaluated
     for kept, at in ((_ALERTS, alerts_at), (_AUDIT, audit_at)):
         checks += _kept_once(spark, config, broker, kept, tables[kept.table.full_name], at)
-    totals |= evaluation_totals | _event_totals(tables)
+    waveform_checks, waveform_totals = _waveforms(spark, config, broker)
+    checks += waveform_checks
+    totals |= evaluation_totals | _event_totals(tables) | waveform_totals
     positions = {"device_message": bronze_at, "observation": silver_at, "alert_event": alerts_at}
     positions["audit_event"] = audit_at
     remarks = list(_remarks(broker, config, bronze, positions))
@@ -115,13 +123,18 @@ def _read(spark: "SparkSession", table: Table, data: DataDir) -> "DataFrame":
 
 
 def _landed(
-    spark: "SparkSession", config: StreamConfig, broker: Broker, bronze: "DataFrame", at: Position | None
+    spark: "SparkSession",
+    config: StreamConfig,
+    broker: Broker,
+    topics: tuple[Topic, ...],
+    bronze: "DataFrame",
+    at: Position | None,
+    subject: str = "bronze",
 ) -> list[Check]:
     """Kafka against bronze, between the first retained offset and the one bronze has committed."""
-    names = [config.topic(VITALS), config.topic(CLINICAL_RESOURCE)]
-    checks = [
-        Check("bronze: one row a record", Fault.DUPLICATED, repeated(bronze, COORDINATES), "topic, partition, offset"),
-    ]
+    names = [config.topic(topic) for topic in topics]
+    once = repeated(bronze, COORDINATES)
+    checks = [Check(f"{subject}: one row a record", Fault.DUPLICATED, once, "topic, partition, offset")]
     committed = at.kafka() if at else {}
     until = {
         name: {p: max(o, broker.first[name].get(p, 0)) for p, o in committed.get(name, {}).items()} for name in names
@@ -134,8 +147,10 @@ def _landed(
     claimed = bronze.where(_between(since, until))
     return [
         *checks,
-        Check("bronze: every record that Kafka retains", Fault.LOST, missing(retained, bronze, COORDINATES), ""),
-        Check("bronze: no record that Kafka has not", Fault.UNEXPLAINED, missing(claimed, retained, COORDINATES), ""),
+        Check(f"{subject}: every record that Kafka retains", Fault.LOST, missing(retained, bronze, COORDINATES), ""),
+        Check(
+            f"{subject}: no record that Kafka has not", Fault.UNEXPLAINED, missing(claimed, retained, COORDINATES), ""
+        ),
     ]
 
 
@@ -243,12 +258,14 @@ def _compared(
     return checks, totals
 
 
-def _done(spark: "SparkSession", config: StreamConfig, parsed: "DataFrame", at: Position | None) -> "DataFrame":
+def _done(
+    spark: "SparkSession", config: StreamConfig, parsed: "DataFrame", at: Position | None, table: Table = DEVICE_MESSAGE
+) -> "DataFrame":
     """Those of the parsed rows whose bronze version silver has committed."""
     version = at.delta_version() if at else None
     if version is None or version < 0:
         return parsed.limit(0)
-    bronze = delta.read(spark, config.data.table(DEVICE_MESSAGE), version)
+    bronze = delta.read(spark, config.data.table(table), version)
     return parsed.join(bronze.select(*COORDINATES), list(COORDINATES), "left_semi")
 
 
@@ -331,6 +348,44 @@ def _kept_once(
         Check(f"{kept.subject}: every {word} is landed", Fault.LOST, missing(sent, landed, key), ""),
         Check(f"{kept.subject}: every record is a {word}", Fault.UNEXPLAINED, unreadable, "left in the topic"),
     ]
+
+
+_SAID_OF_A_CHUNK = "patient_id STRING, device_id STRING, signal STRING, started_at STRING"
+
+
+def _waveforms(spark: "SparkSession", config: StreamConfig, broker: Broker) -> tuple[list[Check], dict[str, int]]:
+    """The topic of waveforms against bronze and silver; nothing where none was ever landed.
+
+    Samples are not unpacked again: a record is there by its own coordinates, or, sent twice, by what it says of lead
+    and instant.
+    """
+    from delta.tables import DeltaTable
+
+    data = config.data
+    if not DeltaTable.isDeltaTable(spark, str(data.table(WAVEFORM_CHUNK))):
+        return [], {}
+    chunks, dead = delta.read(spark, data.table(WAVEFORM_CHUNK)), delta.read(spark, data.table(WAVEFORM_DEAD_LETTER))
+    bronze = delta.read(spark, data.table(WAVEFORM_MESSAGE))
+    checks = _landed(
+        spark, config, broker, (WAVEFORM,), bronze, position(data.checkpoint(WAVEFORM_MESSAGE_FLOW)), "waveforms"
+    )
+    said = bronze.selectExpr(*COORDINATES, f"from_json(CAST(value AS STRING), '{_SAID_OF_A_CHUNK}') AS said")
+    named = said.selectExpr(
+        *COORDINATES,
+        *("said.patient_id", "said.device_id", "said.signal AS lead"),
+        "try_cast(said.started_at AS TIMESTAMP) AS started_at",
+    )
+    done = _done(spark, config, named, position(data.checkpoint(WAVEFORM_CHUNK_FLOW)), WAVEFORM_MESSAGE)
+    kept = chunks.select(*COORDINATES).union(dead.select(*COORDINATES))
+    elsewhere = done.join(kept, [*COORDINATES], "left_anti")
+    lost = missing(elsewhere, chunks, ("patient_id", "device_id", "lead", "started_at"))
+    return [
+        *checks,
+        Check("waveforms: every record is a chunk or a dead letter", Fault.LOST, lost, ""),
+        Check("waveforms: one row a chunk", Fault.DUPLICATED, repeated(chunks, WAVEFORM_CHUNK.key), ""),
+        Check("waveforms: one dead letter a record", Fault.DUPLICATED, repeated(dead, COORDINATES), ""),
+        Check("waveforms: nothing that bronze has not", Fault.UNEXPLAINED, missing(kept, bronze, COORDINATES), ""),
+    ], {"waveform_chunks": chunks.count(), "waveform_dead_letters": dead.count()}
 
 
 def _event_totals(tables: Mapping[str, "DataFrame"]) -> dict[str, int]:

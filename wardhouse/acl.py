@@ -35,6 +35,7 @@ from lakehouse.topics import (
     CLINICAL_RESOURCE,
     TOPICS,
     VITALS,
+    WAVEFORM,
     Topic,
 )
 from wardhouse.errors import Failure
@@ -82,7 +83,7 @@ def _names(*topics: Topic) -> frozenset[str]:
 _BESIDE = {
     # It goes on behind its own last evaluations.
     "alerts": Rights(reads=_names(ALERT_EVALUATIONS), groups=_SPARK),
-    "lakehouse": Rights(groups=_SPARK),
+    **dict.fromkeys(("lakehouse", "waveform"), Rights(groups=_SPARK)),
     # Its own state, and whether messages wait for the alert flow.
     "router": Rights(reads=_names(ALERT_STATE), describes=_names(VITALS, ALERTS), groups=frozenset({router.GROUP})),
     "notify": Rights(reads=_names(ALERT_DELIVERY), groups=frozenset({notifier.GROUP})),
@@ -92,7 +93,7 @@ _BESIDE = {
         writes=_names(VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT),
     ),
     "dashboard": Rights(reads=_names(ALERT_STATE, ALERT_COMMAND), writes=_names(ALERT_COMMAND, AUDIT)),
-    **dict.fromkeys(("simulator", "replay"), Rights(writes=_names(VITALS, CLINICAL_RESOURCE))),
+    **dict.fromkeys(("simulator", "replay"), Rights(writes=_names(VITALS, CLINICAL_RESOURCE, WAVEFORM))),
     # `ward rules`, `limits`, `alerts`, `link` and `verify`, as people call them.
     "operator": Rights(
         reads=_names(*TOPICS),

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from lakehouse.checkpoint import committed_at, files_read, position
 from lakehouse.datadir import DataDir
-from lakehouse.pipeline import BACKFILL, FLOWS, Flow
+from lakehouse.pipeline import ALERT_LIMITS, BACKFILL, FLOWS, Flow
 from lakehouse.spool import Spool
 from wardhouse.errors import Failure
-from wardhouse.rewind import LAKEHOUSE_FLOWS, source_table
+from wardhouse.rewind import source_table
 from wardhouse.settings import Settings
 from wardhouse.status import newest_data, records_behind, versions_behind
 from wardhouse.topics import Offsets, end_offsets
@@ -81,7 +81,7 @@ def _lag(settings: Settings, data: DataDir, flow: Flow, ends: Offsets | None) ->
         return len(Spool(data).files() - files_read(data.checkpoint(flow))), "files"
     if table := source_table(flow):
         return versions_behind(data, flow, newest_data(data, table)), "versions"
-    if flow not in LAKEHOUSE_FLOWS or ends is None:
+    if flow == ALERT_LIMITS or ends is None:
         return None, "records"
     at = position(data.checkpoint(flow))
     return records_behind(ends, at.kafka() if at else {}, settings.topics(), *flow.reads), "records"

@@ -22,6 +22,7 @@ from wardhouse.commands import (
     dashboard,
     dbt,
     docs,
+    ecg,
     edge,
     gateway,
     keys,
@@ -102,6 +103,7 @@ app.command("backfill", rich_help_panel=_DATA)(backfill.backfill)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_DATA)
 app.command("maintain", rich_help_panel=_DATA)(maintain.maintain)
 app.add_typer(quality.app, name="quality", rich_help_panel=_DATA)
+app.add_typer(ecg.app, name="ecg", rich_help_panel=_DATA)
 app.add_typer(snapshot.app, name="snapshot", rich_help_panel=_DATA)
 app.add_typer(model.app, name="model", rich_help_panel=_DATA)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_DATA)

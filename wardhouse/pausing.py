@@ -1,6 +1,6 @@
-"""``ward stream pause`` and ``ward stream resume``: the lakehouse application stands still, alerts go on.
+"""``ward stream pause`` and ``ward stream resume``: the applications that write tables stand still, alerts go on.
 
-The request is a file of the data dir (lakehouse/pause.py), which the application follows: it outlasts a kill.
+The request is a file of the data dir (lakehouse/pause.py), which the applications follow: it outlasts a kill.
 """
 
 import time
@@ -17,6 +17,9 @@ from wardhouse.errors import Failure
 LAKEHOUSE = "stream-lakehouse"
 LAKEHOUSES = (LAKEHOUSE, "stream")
 """The lakehouse application in a process of its own, and both applications in one."""
+WAVEFORM = "stream-waveform"
+WRITERS = (*LAKEHOUSES, WAVEFORM)
+"""Every process that writes tables as a stream."""
 TIMEOUT_S = 300.0
 """A batch of a backlog takes a minute or two, and the flows wait for theirs together."""
 _POLL_S = 0.5
@@ -27,12 +30,17 @@ def lakehouse_state(data: DataDir) -> State | None:
     return next((state for name in LAKEHOUSES if (state := read_state(data, name))), None)
 
 
+def writers(data: DataDir) -> tuple[State, ...]:
+    """The processes that write tables as a stream on this data dir."""
+    return tuple(state for name in WRITERS if (state := read_state(data, name)))
+
+
 def pause_stream(data: DataDir, reason: str, now: datetime, timeout_s: float = TIMEOUT_S) -> None:
     """Ask for a pause and wait until it is effective. Raises Failure where nothing runs, or it takes too long."""
-    if lakehouse_state(data) is None:
+    if not writers(data):
         raise Failure(f"no stream runs on {data.root}: there is nothing to pause")
     pause.ask(data, reason, now)
-    in_time = _wait(data, lambda state: state is None or state.paused, timeout_s)
+    in_time = _wait(data, lambda states: all(state.paused for state in states), timeout_s)
     if not in_time:
         raise Failure(
             f"the stream is still in a batch after {timeout_s:g} s. It pauses when that has ended (`ward status` shows"
@@ -45,32 +53,33 @@ def resume_stream(data: DataDir, timeout_s: float = TIMEOUT_S) -> bool:
 
     Raises Failure where there is no pause, and while checkpoints are being moved.
     """
-    asked, state = pause.asked(data), lakehouse_state(data)
+    asked, running = pause.asked(data), writers(data)
     if asked is None:
         raise Failure(
-            f"no stream is paused on {data.root}" if state else f"no stream runs on {data.root}, or is paused"
+            f"no stream is paused on {data.root}" if running else f"no stream runs on {data.root}, or is paused"
         )
     if asked.unfinished:
         raise Failure(f"`{asked.unfinished}` is under way or was cut off: let it end, or give it again; then resume")
     pause.end(data)
-    if state is None:
+    if not running:
         return False
-    if not _wait(data, lambda state: state is None or not state.paused, timeout_s):
+    if not _wait(data, _go_on, timeout_s):
         raise Failure(f"the stream has not gone on after {timeout_s:g} s: see {data.logs}")
     return True
 
 
 def require_still(data: DataDir) -> None:
-    """Raise Failure where the lakehouse application runs and is not paused."""
-    state = lakehouse_state(data)
-    if state is not None and not state.paused:
+    """Raise Failure where an application that writes tables runs and is not paused."""
+    for state in writers(data):
+        if state.paused:
+            continue
         raise Failure(f"{state.name} runs: `ward stream pause --data-dir {data.root}`, then give this again")
 
 
 @contextmanager
 def paused_for(data: DataDir, reason: str, now: datetime) -> Iterator[None]:
     """A pause for the block, after which the stream goes on: not where it was paused before, or does not run."""
-    if pause.asked(data) or lakehouse_state(data) is None:
+    if pause.asked(data) or not writers(data):
         yield
         return
     try:
@@ -78,7 +87,7 @@ def paused_for(data: DataDir, reason: str, now: datetime) -> Iterator[None]:
         yield
     finally:
         pause.end(data)
-        _wait(data, lambda state: state is None or not state.paused, TIMEOUT_S)
+        _wait(data, _go_on, TIMEOUT_S)
 
 
 @contextmanager
@@ -110,9 +119,13 @@ def moving(data: DataDir, command: str, now: datetime) -> Iterator[None]:
         pause.mark(data, None)
 
 
-def _wait(data: DataDir, reached: Callable[[State | None], bool], timeout_s: float) -> bool:
+def _go_on(states: tuple[State, ...]) -> bool:
+    return not any(state.paused for state in states)
+
+
+def _wait(data: DataDir, reached: Callable[[tuple[State, ...]], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while not reached(lakehouse_state(data)):
+    while not reached(writers(data)):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)

@@ -24,15 +24,28 @@ from lakehouse.pipeline import (
     AUDIT_EVENT,
     DEVICE_MESSAGE,
     OBSERVATION,
+    WAVEFORM_CHUNK,
+    WAVEFORM_MESSAGE,
     Flow,
 )
 from lakehouse.reader import TableMissingError, open_table
 from lakehouse.table import Table
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
-from lakehouse.topics import ALERT_DELIVERY, ALERT_EVALUATIONS, ALERTS, AUDIT, CLINICAL_RESOURCE, TOPICS, VITALS
+from lakehouse.tables import WAVEFORM_MESSAGE as WAVEFORM_BRONZE
+from lakehouse.topics import (
+    ALERT_DELIVERY,
+    ALERT_EVALUATIONS,
+    ALERTS,
+    AUDIT,
+    CLINICAL_RESOURCE,
+    TOPICS,
+    VITALS,
+    WAVEFORM,
+)
 from lakehouse.topics import ALERT_NOTIFICATION as NOTIFICATIONS
+from wardhouse import pausing
 from wardhouse.broker import bootstrap_servers
-from wardhouse.component import State, states
+from wardhouse.component import State, read_state, states
 from wardhouse.errors import Failure
 from wardhouse.settings import Settings
 from wardhouse.topics import Offsets, Refused, administration, end_offsets
@@ -88,7 +101,8 @@ def read_status(settings: Settings, data: DataDir, now: datetime) -> Status:
 def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offsets) -> dict[str, int]:
     """What each flow still has to take, given the broker's end offsets and the router's committed ones.
 
-    Records of Kafka, but for ``observation``, where it is versions of bronze. A flow that has it all is not in it.
+    Records of Kafka, but for ``observation`` and ``waveform_chunk``, where it is versions of bronze. A flow that has it
+    all is not in it; waveforms count where an application runs that lands them.
     """
     names = settings.topics()
     bronze, events, told, audited = (
@@ -110,6 +124,12 @@ def unlanded(settings: Settings, data: DataDir, ends: Offsets, router_at: Offset
         ),
         AUDIT_EVENT.name: records_behind(ends, audited.kafka() if audited else {}, names, AUDIT.name),
     }
+    if read_state(data, pausing.WAVEFORM):
+        landed = position(data.checkpoint(WAVEFORM_MESSAGE))
+        found |= {
+            WAVEFORM_MESSAGE.name: records_behind(ends, landed.kafka() if landed else {}, names, WAVEFORM.name),
+            WAVEFORM_CHUNK.name: versions_behind(data, WAVEFORM_CHUNK, newest_data(data, WAVEFORM_BRONZE)),
+        }
     return {flow: count for flow, count in found.items() if count}
 
 

@@ -43,6 +43,8 @@ LANDING_TIMEOUT_S = 600.0
 """How long the end of a --duration run waits for the last message; a usual backlog is through long before."""
 DELTA_NICE = 10
 """The lakehouse yields to the alert flow, the broker and the router: alerts stay quick while a batch is written."""
+WAVEFORM_PATIENTS = 10
+"""Who of the simulated patients sends an ECG too: their two leads take a tenth of a core to search."""
 BROKER = ("broker",)
 _SERVED = ("gateway", "dashboard", "airflow")
 """Components whose address a person wants to open."""
@@ -68,6 +70,8 @@ class Options:
     dashboard: bool = False
     airflow: bool = False
     risk: bool = False
+    waveform: bool = False
+    """Also the Spark application that lands waveforms."""
     channels: str | None = None
     """Channels file of the notifier, which runs where one is given."""
     port: int = DEFAULT_BROKER_PORT
@@ -91,13 +95,20 @@ def broker_program(data: DataDir, port: int) -> Program:
     return Program("broker", (*_ward("broker", data), "--port", str(port)), stop_s=30)
 
 
-def stream_programs(data: DataDir, *, one_jvm: bool, realtime: bool = True) -> tuple[Program, ...]:
+def stream_programs(
+    data: DataDir, *, one_jvm: bool, realtime: bool = True, waveform: bool = False
+) -> tuple[Program, ...]:
     """The Spark applications; they finish the batch they are in before they stop."""
     mode = () if realtime else ("--no-realtime",)
+    beside = (_tables_program(data, "waveform"),) if waveform else ()
     if one_jvm:
-        return (Program("stream", _ward("stream", data, *mode), stop_s=60),)
+        return (Program("stream", _ward("stream", data, *mode), stop_s=60), *beside)
     alerts = Program("stream-alerts", _ward("stream", data, "alerts", *mode), stop_s=30)
-    return (alerts, Program("stream-lakehouse", _ward("stream", data, "lakehouse"), nice=DELTA_NICE, stop_s=60))
+    return (alerts, _tables_program(data, "lakehouse"), *beside)
+
+
+def _tables_program(data: DataDir, application: str) -> Program:
+    return Program(f"stream-{application}", _ward("stream", data, application), nice=DELTA_NICE, stop_s=60)
 
 
 def router_program(data: DataDir) -> Program:
@@ -133,6 +144,8 @@ def _channels(options: Options) -> tuple[str, ...]:
 def simulator_program(data: DataDir, options: Options) -> Program:
     """The simulator; it waits for the broker's acknowledgements before it ends."""
     given = {"--patients": options.patients, "--rate": options.rate, "--faults": options.faults}
+    if options.waveform:
+        given["--waveform"] = min(WAVEFORM_PATIENTS, options.patients or WAVEFORM_PATIENTS)
     arguments = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     return Program("simulator", (*_ward("simulate", data), *arguments), stop_s=30)
 
@@ -559,7 +572,7 @@ def _launch(
     ensure(bootstrap, declared(settings.partitions), settings.topics())
     on_topics(bootstrap)
     environment = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap}
-    streams = stream_programs(data, one_jvm=options.one_jvm, realtime=options.realtime)
+    streams = stream_programs(data, one_jvm=options.one_jvm, realtime=options.realtime, waveform=options.waveform)
     readers = (router_program(data), *extra_programs(data, options))
     senders = (simulator_program(data, options),) if options.simulator else ()
     for programs in (streams, readers, senders):

@@ -5,6 +5,7 @@ A sender may write plain integers; what we send is packed.
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -21,6 +22,19 @@ _MARKS = {"E": NO_VALUE, "L": BELOW, "U": ABOVE}
 
 class WaveformMessageError(ValueError):
     """A message breaks the contract; the text names the field."""
+
+
+class NotJsonError(WaveformMessageError):
+    """The bytes are not JSON."""
+
+
+@dataclass(frozen=True)
+class WaveformMessage:
+    """A chunk, who sent it, and the name of the message that brought it."""
+
+    message_id: str
+    source: str
+    chunk: WaveformChunk
 
 
 @cache
@@ -56,11 +70,20 @@ def encode(chunk: WaveformChunk, message_id: str, source: str) -> bytes:
 
 def decode(content: bytes) -> WaveformChunk:
     """The chunk of a message. Raises WaveformMessageError."""
+    return read(content).chunk
+
+
+def read(content: bytes) -> WaveformMessage:
+    """A message whole. Raises WaveformMessageError, of which NotJsonError is one."""
     try:
         message = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise WaveformMessageError(f"not JSON: {error}") from error
+        raise NotJsonError(f"not JSON: {error}") from error
     _hold(message)
+    return WaveformMessage(message["message_id"], message["source"], _chunk(message))
+
+
+def _chunk(message: Mapping[str, Any]) -> WaveformChunk:
     try:
         return WaveformChunk(
             patient_id=message["patient_id"],

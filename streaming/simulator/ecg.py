@@ -5,6 +5,7 @@ equation; P and T keep their distance in proportion to the root of the interval 
 and line.
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import pi, sin, sqrt
@@ -87,9 +88,8 @@ class Ecg:
 
     def _waves(self, at: Floats) -> Floats:
         total = np.zeros(len(at))
-        for peak, interval in zip(self._peaks, self._intervals, strict=True):
-            if not at[0] - _REACH < peak < at[-1] + _REACH:
-                continue
+        reached = slice(bisect_right(self._peaks, at[0] - _REACH), bisect_left(self._peaks, at[-1] + _REACH))
+        for peak, interval in zip(self._peaks[reached], self._intervals[reached], strict=True):
             near = slice(*np.searchsorted(at, (peak - _REACH, peak + _REACH)))
             for wave in WAVES:
                 after = wave.after * sqrt(interval) if wave.stretches else wave.after

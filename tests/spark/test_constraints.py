@@ -19,9 +19,11 @@ from lakehouse.tables import (
     AUDIT_EVENT,
     EARLY_WARNING_SCORE,
     OBSERVATION,
+    RHYTHM_MINUTE,
     RISK_SCORE,
     SCORE_INPUT,
     VITAL_SIGN_MINUTE,
+    WAVEFORM_CHUNK,
 )
 from lakehouse.verdict import broken
 from lakehouse.vocabulary import plausible, signals
@@ -56,6 +58,11 @@ GOOD = {
         "inputs": [],
     },
     RISK_SCORE: {"risk": 0.25, "role": "shadow", "contributions": []},
+    WAVEFORM_CHUNK: {"started_at": NOW - timedelta(seconds=1)},
+    RHYTHM_MINUTE: {
+        "minute": MINUTE,
+        **dict.fromkeys(("noise_share", "flat_share", "saturated_share", "lead_off_share"), 0.0),
+    },
     ALERT_EVENT: {"priority": "high", "category": "technical", "sequence": 0},
     ALERT_NOTIFICATION: {"priority": "high", "step": 0},
     ALERT_DELIVERY: {"status": "digested", "attempts": 0},
@@ -90,6 +97,18 @@ BAD = {
         "unordered_totals": {"total": -1, "total_min": -1, "total_max": -1},
         "unfounded_total": {"total_max": 2},
         "unknown_risk": {"risk": "dire"},
+    },
+    WAVEFORM_CHUNK: {
+        "no_samples": {"samples": 0},
+        "no_rate": {"rate": 0.0},
+        "unordered_instants": {"started_at": NOW},
+        "clock_ahead": {"ended_at": NOW + timedelta(minutes=5, microseconds=1)},
+    },
+    RHYTHM_MINUTE: {
+        "not_a_minute": {"minute": NOW},
+        "unordered_counts": {"premature": 2},
+        "unordered_intervals": {"mean_rr": None},
+        "more_than_a_minute": {"flat_share": 0.1},
     },
     RISK_SCORE: {"no_risk": {"risk": 1.5}, "unknown_role": {"role": "chief"}},
     ALERT_EVENT: {

@@ -43,6 +43,9 @@ def simulate(
     transients: Annotated[
         float, typer.Option(min=0, help="Harmless dips of SpO2 and peaks of heart rate, in a patient's hour.")
     ] = 0.0,
+    waveform: Annotated[
+        int, typer.Option(min=0, help="So many of the patients send an ECG as well: two leads at 250 Hz.")
+    ] = 0,
     unit_beds: Annotated[
         list[str] | None, typer.Option(metavar="UNIT=BEDS", help="Beds of one care unit, such as ICU=20; repeatable.")
     ] = None,
@@ -54,11 +57,13 @@ def simulate(
     writes DATA_DIR/truth/RUN.jsonl: every message sent, every fault and episode, and what must become of them.
     """
     import logging
+    from contextlib import nullcontext
 
-    from lakehouse.topics import CLINICAL_RESOURCE, VITALS
+    from lakehouse.topics import CLINICAL_RESOURCE, VITALS, WAVEFORM
     from streaming.producer import ProducerError
     from streaming.simulator.sender import Limits, run
     from streaming.simulator.truth import TruthError
+    from streaming.simulator.waveform import sending
     from wardhouse.broker import bootstrap_servers
     from wardhouse.component import component
     from wardhouse.errors import failures
@@ -68,14 +73,23 @@ def simulate(
     # A broker that is away is said once in five seconds by the sender, and not ten times a second by its client.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     size, every = resolve(patients, cadence, rate)
+    if waveform > size:
+        raise typer.BadParameter(f"--waveform {waveform}: there are {size} patients")
     options = _options(size, every, seed, start, episodes, transients, faults, fault or (), unit_beds or ())
     limits = Limits(seconds(duration) if duration else None, messages)
     settings, data = Settings(), data_dir(path)
-    with failures(ProducerError, TruthError), component(data, "simulator") as running, stop_on_signals() as stop:
+    bootstrap = bootstrap_servers(settings, data)
+    hearts = sending(options, waveform, bootstrap, settings.topic(WAVEFORM)) if waveform else nullcontext()
+    with (
+        failures(ProducerError, TruthError),
+        component(data, "simulator") as running,
+        stop_on_signals() as stop,
+        hearts,
+    ):
         typer.echo(f"run {options.run}: {size} patients, {options.rate:g} messages/s")
         summary = run(
             options,
-            bootstrap_servers(settings, data),
+            bootstrap,
             data.truth,
             data.progress("simulator"),
             limits=limits,

@@ -23,7 +23,7 @@ def status(
     from rich.console import Console
 
     from wardhouse.errors import Failure, failures
-    from wardhouse.pausing import LAKEHOUSES
+    from wardhouse.pausing import WRITERS
     from wardhouse.status import read_status, utc_now
 
     with failures():
@@ -38,7 +38,7 @@ def status(
     console.print(f"data dir {found.data_dir}", highlight=False, markup=False)
     console.print(f"Kafka    {found.bootstrap or 'no broker answers'}", highlight=False, markup=False)
     if found.paused:
-        pausing = any(item.name in LAKEHOUSES and not item.paused for item in found.components)
+        pausing = any(item.name in WRITERS and not item.paused for item in found.components)
         word = "pausing " if pausing else "paused  "
         since = f"{word} since {found.paused.since} ({found.paused.reason}); alerts go on"
         console.print(since, highlight=False, markup=False)

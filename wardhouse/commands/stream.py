@@ -11,10 +11,11 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 
 
 class Application(StrEnum):
-    """What to run: one application in its own JVM, or both in one."""
+    """What to run: one application in its own JVM, or alerts and the lakehouse in one."""
 
     ALERTS = "alerts"
     LAKEHOUSE = "lakehouse"
+    WAVEFORM = "waveform"
     BOTH = "both"
 
 
@@ -23,17 +24,23 @@ class Action(StrEnum):
 
     ALERTS = Application.ALERTS
     LAKEHOUSE = Application.LAKEHOUSE
+    WAVEFORM = Application.WAVEFORM
     BOTH = Application.BOTH
     PAUSE = "pause"
     RESUME = "resume"
 
 
-CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 3, Application.BOTH: 11}
+CORES = {Application.ALERTS: 8, Application.LAKEHOUSE: 3, Application.WAVEFORM: 2, Application.BOTH: 11}
 """Task slots, not processors: real-time mode holds one for each partition of ``vitals`` as long as it runs; of the
 lakehouse's, silver and gold take two at a time, and the third keeps bronze from waiting for them."""
 BROKER_WAIT_S = 30.0
 """A broker may be on its way back when a stream is started again: patience costs less than one more restart."""
-MEMORY = {Application.ALERTS: "1g", Application.LAKEHOUSE: "2g", Application.BOTH: "3g"}
+MEMORY = {
+    Application.ALERTS: "1g",
+    Application.LAKEHOUSE: "2g",
+    Application.WAVEFORM: "1g",
+    Application.BOTH: "3g",
+}
 
 
 def stream(
@@ -62,8 +69,10 @@ def stream(
 ) -> None:
     """Run the streams until stopped: alerts (Kafka to Kafka, in milliseconds) and the lakehouse (Kafka to Delta).
 
-    pause lets the lakehouse's flows end, each with its batch, and keeps them so, over restarts too, until resume.
-    Alerts go on.
+    waveform runs beside them, where it is asked for: chunks of an ECG to tables, and rhythm by the minute.
+
+    pause lets the flows that write tables end, each with its batch, and keeps them so, over restarts too, until
+    resume. Alerts go on.
     """
     if action is Action.PAUSE:
         _pause(data_dir(path), reason, seconds(timeout))
@@ -113,6 +122,7 @@ def _run(
     from wardhouse.broker import bootstrap_servers
     from wardhouse.cluster import cluster_of
     from wardhouse.component import component
+    from wardhouse.ecg import require_packages
     from wardhouse.errors import failures
     from wardhouse.signals import stop_on_signals
     from wardhouse.topics import require
@@ -141,6 +151,8 @@ def _run(
         stop_on_signals() as stop,
     ):
         # Before the seconds that a Java machine takes to start.
+        if application is Application.WAVEFORM:
+            require_packages()
         if config.cluster is not None:
             require_shared_address(config.cluster.master, config.bootstrap)
         require(config.bootstrap, (config.topics[name] for name in topics_of(flows)), timeout_s=BROKER_WAIT_S)

@@ -57,6 +57,7 @@ def up(
     dashboard_port: Annotated[int | None, _port("Port of the dashboard", DASHBOARD_PORT)] = None,
     airflow: Annotated[bool, typer.Option(help="Also Airflow.")] = False,
     risk: Annotated[bool, typer.Option(help="Also risks by the model in service.")] = False,
+    waveform: Annotated[bool, typer.Option(help="Also tables of waveforms, and rhythm by the minute.")] = False,
     channels: ChannelsOption = None,
     broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
 ) -> None:
@@ -84,6 +85,7 @@ def up(
         dashboard=dashboard,
         airflow=airflow,
         risk=risk,
+        waveform=waveform,
         channels=str(file.resolve()) if file else None,
         port=broker_port,
         gateway_port=gateway_port or free_port(GATEWAY_PORT),

@@ -20,5 +20,6 @@ def test_what_is_divided_by_patient_has_as_many_partitions_as_asked_for_and_the_
         "alert.notification": 24,
         "alert.delivery": 24,
         "risk": 24,
+        "waveform": 24,
         "audit": 1,
     }

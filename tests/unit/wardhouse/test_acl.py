@@ -10,6 +10,8 @@ def test_a_component_may_do_what_its_flows_declare_and_no_more_than_it_needs() -
     assert found["router"].writes == {"alerts", "alert.state", "alert.notification"}
     assert "vitals" not in found["router"].reads | found["router"].writes
     assert not found["lakehouse"].writes
+    assert (found["waveform"].reads, found["waveform"].writes) == ({"waveform"}, set())
+    assert "waveform" not in found["lakehouse"].reads
     assert not found["simulator"].reads
     for flow in FLOWS:
         named = {topic.name for topic in TOPICS}

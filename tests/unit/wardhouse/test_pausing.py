@@ -85,3 +85,14 @@ def test_what_is_refused_leaves_no_pause(data: DataDir) -> None:
         with pytest.raises(Failure, match="stream runs"), moving(data, "a command", NOON):
             pass
     assert pause.asked(data) is None
+
+
+def test_what_lands_waveforms_stands_still_too(data: DataDir) -> None:
+    with component(data, "stream-lakehouse") as lakehouse, component(data, "stream-waveform") as waveform:
+        lakehouse.paused(True)
+        with pytest.raises(Failure, match=r"still in a batch"):
+            pause_stream(data, "a test", NOON, timeout_s=0)
+        with pytest.raises(Failure, match="stream-waveform runs"), moving(data, "ward maintain", NOON):
+            pass
+        waveform.paused(True)
+        pause_stream(data, "a test", NOON, timeout_s=0)

@@ -1,5 +1,6 @@
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_EVENT, ALERT_NOTIFICATION, ALERT_ROUTER, AUDIT_EVENT, DEVICE_MESSAGE, OBSERVATION
+from wardhouse.component import component
 from wardhouse.settings import Settings
 from wardhouse.status import unlanded
 
@@ -64,3 +65,12 @@ def test_silver_has_to_take_what_bronze_has_written_but_not_its_maintenance(data
     assert unlanded(Settings(), data, {}, {}) == {}
     DeltaTable(path).optimize.compact()
     assert unlanded(Settings(), data, {}, {}) == {}
+
+
+def test_waveforms_are_waited_for_where_an_application_runs_that_lands_them(data: DataDir) -> None:
+    ends = {("waveform", 0): 5, ("waveform", 1): 2}
+    assert unlanded(Settings(), data, ends, {}) == {}
+    with component(data, "stream-waveform"):
+        assert unlanded(Settings(), data, ends, {}) == {"waveform_message": 7}
+        committed(data, "waveform_message", '{"waveform": {"0": 5, "1": 2}}')
+        assert unlanded(Settings(), data, ends, {}) == {}

@@ -26,7 +26,7 @@ def problems(folder: Path, text: str) -> list[str]:
     return str(refused.value).replace(f"{folder}/sinks.yaml: ", "").splitlines()
 
 
-SERIES = "gold.vital_sign_minute, gold.score_input, gold.early_warning_score"
+SERIES = "gold.vital_sign_minute, gold.score_input, gold.early_warning_score, gold.rhythm_minute"
 REPORTING = "kind: postgresql, host: db.example, database: ward, user: ward, password_file: password"
 
 

@@ -125,7 +125,7 @@ def test_a_number_that_is_none_is_refused() -> None:
 def test_series_are_tables_with_an_instant_and_texts_as_their_key() -> None:
     named = [table.name for table in TABLES if table.layer in {"silver", "gold"} and keeps(table)]
 
-    assert named == ["vital_sign_minute", "score_input", "early_warning_score"]
+    assert named == ["vital_sign_minute", "score_input", "early_warning_score", "rhythm_minute"]
     assert [has_gaps(VITAL_SIGN_MINUTE), has_gaps(EARLY_WARNING_SCORE)] == [False, True]
 
 
