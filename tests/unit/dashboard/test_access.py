@@ -78,7 +78,11 @@ def test_a_patient_of_another_unit_is_answered_as_one_whom_nobody_knows(page: "C
     mine, hidden, nobody = (page("patient", id=patient) for patient in ("a/1", HIDDEN, "nobody/1"))
 
     assert mine.selectbox[0].options == ["a/1"]
-    assert [heading.value for heading in mine.subheader] == ["Alerts in this span (1)", "Records (0)"]
+    assert [heading.value for heading in mine.subheader] == [
+        "Alerts in this span (1)",
+        "Unusual for this patient (0), artefacts (0)",
+        "Records (0)",
+    ]
     assert texts(hidden) == texts(nobody)
     assert "#### No such patient is in your care units" in texts(hidden)
     assert not hidden.get("vega_lite_chart")

@@ -35,7 +35,7 @@ def test_the_command_tells_them_in_words_and_as_objects(data: DataDir) -> None:
     asked = ["anomalies", "mrn/1", "--until", "2026-03-01T04:00:00Z", "--since", "4h", "--data-dir", str(data.root)]
     said = CliRunner().invoke(app, asked)
     assert said.exit_code == 0
-    assert said.output.startswith("2026-03-01 02:30Z    10 min  unusual     Heart rate  1")
+    assert said.output.startswith("2026-03-01 02:30Z    10 min  Heart rate: unusual: 1")
     (told,) = map(orjson.loads, CliRunner().invoke(app, [*asked, "--json"]).output.splitlines())
     assert datetime.fromisoformat(told["end"]) == datetime(2026, 3, 1, 2, 40, tzinfo=UTC)
     assert (told["kind"], told["code"]) == ("unusual", "8867-4")
