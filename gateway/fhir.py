@@ -1,7 +1,7 @@
 """FHIR R4 resources and Bundles as records for Kafka. Pure.
 
-A vital-signs Observation becomes a device message; Patient, Encounter and what stands beside them become records of
-``clinical.resource``. fhir.resources checks the structure.
+A vital-signs Observation becomes a device message, one with samples of an ECG a message for each lead; Patient,
+Encounter and what stands beside them become records of ``clinical.resource``. fhir.resources checks the structure.
 
 Ids: a resource keeps its own. One without an id gets the same id each time it is sent: a Patient or an Encounter from
 its identifier (so that HL7 v2 names the same patient), another from its identifier, its ``urn:uuid:`` or its content.
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from gateway import fhir_observation
+from gateway import fhir_observation, fhir_waveform
 from gateway.fhir_error import FhirError, Issue, Resource, refused
 from gateway.fhir_time import instant
 from gateway.ingest import Record, of_message, of_resource
@@ -33,7 +33,7 @@ RESOURCE_TYPES = (
     "MedicationRequest",
     "DocumentReference",
 )
-"""What lands as it is; an Observation lands as values."""
+"""What lands as it is; an Observation lands as values or as samples."""
 
 TYPES = ("Observation", *RESOURCE_TYPES)
 SYSTEM = "fhir"
@@ -50,11 +50,11 @@ _PROBLEM = {"missing": "required", "extra_forbidden": "structure"}
 
 @dataclass(frozen=True)
 class Taken:
-    """One resource that can be sent: its type and id, its record, and whether it was a PUT."""
+    """One resource that can be sent: its type and id, its records, and whether it was a PUT."""
 
     resource_type: str
     resource_id: str
-    record: Record
+    records: tuple[Record, ...]
     update: bool = False
 
     @property
@@ -101,7 +101,7 @@ def take(content: Any, resource_type: str, site: Site, now: datetime, resource_i
         raise FhirError(400, Issue("invalid", f"the id of the resource is not {resource_id}", f"{resource_type}.id"))
     resource["id"] = resource.get("id") or _id(resource, None)
     resource = _resolved(resource, {})
-    return Taken(resource_type, resource["id"], _record(resource, site, now), resource_id is not None)
+    return Taken(resource_type, resource["id"], _records(resource, site, now), resource_id is not None)
 
 
 def take_bundle(content: Any, site: Site, now: datetime) -> tuple[str, list[Taken | FhirError]]:
@@ -161,7 +161,7 @@ def _entry(entry: dict[str, Any], names: Mapping[str, str], site: Site, now: dat
     address = resource["resourceType"] if method == "POST" else f"{resource['resourceType']}/{resource['id']}"
     if url.strip("/") != address:
         raise refused("invalid", f"the url {url} does not fit the resource: {address}", "request.url")
-    return Taken(resource["resourceType"], resource["id"], _record(resource, site, now), method == "PUT")
+    return Taken(resource["resourceType"], resource["id"], _records(resource, site, now), method == "PUT")
 
 
 @cache
@@ -266,15 +266,17 @@ def _rewritten(resource: Resource, names: Mapping[str, str], check: Callable[[st
     return found
 
 
-def _record(resource: Resource, site: Site, now: datetime) -> Record:
+def _records(resource: Resource, site: Site, now: datetime) -> tuple[Record, ...]:
     system = named(site.system or SYSTEM)
     patient_id = f"{system}/{_patient(resource)}"
     try:
+        if resource["resourceType"] == "Observation" and fhir_waveform.is_waveform(resource):
+            return fhir_waveform.records(resource, system, patient_id, site)
         if resource["resourceType"] == "Observation" and not fhir_observation.is_panel(resource):
             encounter = _referenced(resource.get("encounter"), "Encounter")
             encounter_id = f"{system}/{encounter}" if encounter else None
-            return of_message(fhir_observation.message(resource, system, patient_id, encounter_id, site, now))
-        return of_resource(_envelope(resource, system, patient_id))
+            return (of_message(fhir_observation.message(resource, system, patient_id, encounter_id, site, now)),)
+        return (of_resource(_envelope(resource, system, patient_id)),)
     except ContractError as error:
         raise refused("business-rule", str(error)) from error
 

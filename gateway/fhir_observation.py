@@ -50,9 +50,9 @@ def message(
         "message_id": f"{system}/Observation/{digest(observation)}"[-128:],
         "patient_id": patient_id,
         "encounter_id": encounter_id,
-        "device_id": _device(observation.get("device")) or f"{system}/Observation",
+        "device_id": device(observation.get("device")) or f"{system}/Observation",
         "source": system,
-        "observed_at": _observed_at(observation, site),
+        "observed_at": observed_at(observation, site),
         "recorded_at": _recorded_at(observation, now),
         "status": status,
         "observations": _observations(observation),
@@ -60,15 +60,16 @@ def message(
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _device(reference: dict[str, Any] | None) -> str | None:
+def device(reference: dict[str, Any] | None) -> str | None:
+    """The name of a device that a reference gives."""
     if not reference:
         return None
     named = (reference.get("reference") or "").rsplit("/", 1)[-1]
     return named or (reference.get("identifier") or {}).get("value") or reference.get("display")
 
 
-def _observed_at(observation: Resource, site: Site) -> str:
-    """When it was measured; of a period its start, which a correction keeps."""
+def observed_at(observation: Resource, site: Site) -> str:
+    """When it was measured, RFC 3339 in UTC; of a period its start, which a correction keeps. Raises FhirError."""
     given = {
         "effectiveDateTime": observation.get("effectiveDateTime"),
         "effectiveInstant": observation.get("effectiveInstant"),

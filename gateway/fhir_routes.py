@@ -1,8 +1,9 @@
 """FHIR R4 over HTTP: resources and Bundles in, answered in FHIR's own terms. gateway.fhir decides what is taken."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -46,8 +47,8 @@ def add(
         """Take a Bundle of type transaction (all or none) or batch (each entry for itself)."""
         kind, results = fhir.take_bundle(await body(request), site, clock())
         taken = [result for result in results if isinstance(result, fhir.Taken)]
-        receipts = iter(await _send(outbox(request), [one.record for one in taken]))
-        entries = [_refused(one) if isinstance(one, FhirError) else _done(one, next(receipts)) for one in results]
+        receipts = iter(await _send(outbox(request), [record for one in taken for record in one.records]))
+        entries = [_refused(one) if isinstance(one, FhirError) else _done(one, receipts) for one in results]
         return _json({"resourceType": "Bundle", "type": f"{kind}-response", "entry": entries}, 200)
 
     @app.get("/fhir/metadata", tags=["FHIR"])
@@ -68,9 +69,9 @@ def _add_type(
     clock: Callable[[], datetime],
 ) -> None:
     async def send(request: Request, taken: fhir.Taken, status: int) -> Response:
-        (receipt,) = await _send(outbox(request), [taken.record])
+        receipts = await _send(outbox(request), taken.records)
         location = f"{str(request.base_url).rstrip('/')}/fhir/{taken.location}"
-        return _json(outcome([_receipt(receipt)], "information"), status, {"Location": location})
+        return _json(outcome(map(_receipt, receipts), "information"), status, {"Location": location})
 
     async def create(request: Request) -> Response:
         return await send(request, fhir.take(await body(request), resource_type, site, clock()), 201)
@@ -130,11 +131,12 @@ def _receipt(receipt: Receipt) -> Issue:
     return Issue("informational", f"acknowledged by Kafka: partition {receipt.partition}, offset {receipt.offset}")
 
 
-def _done(taken: fhir.Taken, receipt: Receipt) -> dict[str, Any]:
+def _done(taken: fhir.Taken, receipts: Iterator[Receipt]) -> dict[str, Any]:
+    """The entry of a response; takes the receipts of its records."""
     response = {
         "status": "200 OK" if taken.update else "201 Created",
         "location": taken.location,
-        "outcome": outcome([_receipt(receipt)], "information"),
+        "outcome": outcome(map(_receipt, islice(receipts, len(taken.records))), "information"),
     }
     return {"response": response}
 
@@ -160,7 +162,8 @@ def capability_statement(now: datetime) -> Resource:
         "rest": [
             {
                 "mode": "server",
-                "documentation": "An Observation of the vital-signs profile lands as values in silver.observation.",
+                "documentation": "An Observation of the vital-signs profile lands as values in silver.observation,"
+                " one with SampledData of an ECG as chunks in silver.waveform_chunk.",
                 "resource": [
                     {"type": resource_type, "interaction": interactions, "updateCreate": True}
                     for resource_type in fhir.TYPES

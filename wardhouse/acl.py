@@ -90,7 +90,7 @@ _BESIDE = {
     "trace": Rights(reads=_names(ALERTS, ALERT_NOTIFICATION, ALERT_DELIVERY), groups=frozenset({tracer.GROUP})),
     "gateway": Rights(
         reads=_names(ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES),
-        writes=_names(VITALS, CLINICAL_RESOURCE, ALERT_COMMAND, AUDIT),
+        writes=_names(VITALS, CLINICAL_RESOURCE, WAVEFORM, ALERT_COMMAND, AUDIT),
     ),
     "dashboard": Rights(reads=_names(ALERT_STATE, ALERT_COMMAND), writes=_names(ALERT_COMMAND, AUDIT)),
     **dict.fromkeys(("simulator", "replay"), Rights(writes=_names(VITALS, CLINICAL_RESOURCE, WAVEFORM))),

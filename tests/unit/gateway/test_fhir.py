@@ -42,7 +42,7 @@ def observation(**changes: Any) -> dict[str, Any]:
 
 def sent(resource: dict[str, Any], site: Site | None = None) -> dict[str, Any]:
     content: dict[str, Any] = orjson.loads(
-        fhir.take(resource, resource["resourceType"], site or Site(), NOON).record.value
+        fhir.take(resource, resource["resourceType"], site or Site(), NOON).records[0].value
     )
     return content
 
@@ -230,21 +230,21 @@ def test_references_inside_a_bundle_are_resolved_and_ids_come_from_identifiers()
     assert kind == "transaction"
     measured, who, where = (one for one in taken if isinstance(one, fhir.Taken))
     assert (who.location, where.location) == ("Patient/4711", "Encounter/bbbb")
-    message = orjson.loads(measured.record.value)
+    message = orjson.loads(measured.records[0].value)
     assert (message["patient_id"], message["encounter_id"]) == ("hospital/4711", "hospital/bbbb")
     assert message["observations"][0]["record_id"] == measured.resource_id
-    assert orjson.loads(where.record.value) == {
+    assert orjson.loads(where.records[0].value) == {
         "schema_version": 1,
         "patient_id": "hospital/4711",
         "source": "hospital",
         "resource": {**stay, "id": "bbbb", "subject": {"reference": "Patient/4711"}},
     }
-    assert [one.record.topic for one in (measured, who, where)] == [
+    assert [one.records[0].topic for one in (measured, who, where)] == [
         VITALS.name,
         CLINICAL_RESOURCE.name,
         CLINICAL_RESOURCE.name,
     ]
-    assert {one.record.key for one in (measured, who, where)} == {b"hospital/4711"}
+    assert {one.records[0].key for one in (measured, who, where)} == {b"hospital/4711"}
 
 
 def test_of_a_batch_the_good_entries_are_taken_and_of_a_transaction_none() -> None:
@@ -304,8 +304,8 @@ def test_other_resources_go_whole_under_their_patient(resource: dict[str, Any]) 
     taken = fhir.take(resource, resource["resourceType"], Site(), NOON)
 
     known = {"recorded_at": "2026-03-01T11:00:00Z"} if "meta" in resource else {}
-    assert (taken.record.topic, taken.record.key) == (CLINICAL_RESOURCE.name, b"fhir/4711")
-    assert orjson.loads(taken.record.value) == {
+    assert (taken.records[0].topic, taken.records[0].key) == (CLINICAL_RESOURCE.name, b"fhir/4711")
+    assert orjson.loads(taken.records[0].value) == {
         "schema_version": 1,
         "patient_id": "fhir/4711",
         "source": "fhir",
@@ -345,4 +345,4 @@ def status(content: dict[str, Any]) -> int | None:
 @given(st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode))
 def test_any_bytes_are_a_resource_or_a_refusal(body: bytes) -> None:
     with suppress(FhirError):
-        assert fhir.take(fhir.read(body), "Observation", Site(), NOON).record.value
+        assert fhir.take(fhir.read(body), "Observation", Site(), NOON).records[0].value
