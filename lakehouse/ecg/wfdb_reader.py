@@ -6,6 +6,7 @@ A record's date is that of a clock nobody knows the zone of, if it has one, so t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def chunks(
                     lowest=lead.lowest,
                     highest=lead.highest,
                 )
-            except ChunkError as error:
+            except (ChunkError, OverflowError) as error:
                 raise WfdbRecordError(f"{record}, lead {lead.name}: {error}") from error
 
 
@@ -97,11 +98,14 @@ def _leads(path: Path, known: Mapping[str, str]) -> Iterator[Lead]:
         unit = record.units[number]
         if unit not in MILLIVOLTS:
             raise WfdbRecordError(f"{path}, lead {name}: its unit {unit} is none of {', '.join(MILLIVOLTS)}")
+        rate = float(record.fs * record.samps_per_frame[number])
+        if not (isfinite(rate) and rate > 0):
+            raise WfdbRecordError(f"{path}, lead {name}: {rate:g} samples a second")
         half = 2 ** (record.adc_res[number] - 1)
         yield Lead(
             name=name,
             code=known[name.lower()],
-            rate=float(record.fs * record.samps_per_frame[number]),
+            rate=rate,
             unit=unit,
             gain=float(record.adc_gain[number]),
             baseline=float(record.baseline[number]),

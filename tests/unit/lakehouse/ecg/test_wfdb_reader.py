@@ -87,6 +87,7 @@ def broken(folder: Path, old: str, new: str) -> Path:
         ("1000", "9000", "cannot be read"),
         ("mV", "mmHg", "its unit mmHg"),
         (" 2 250 ", " two 250 ", "cannot be read"),
+        (" 2 250 ", " 2 0 ", "0 samples a second"),
     ],
 )
 def test_a_damaged_record_is_refused_by_name(tmp_path: Path, old: str, new: str, named: str) -> None:
