@@ -24,7 +24,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Risk:
-    """Of death within 24 hours, 0 to 1, and what it rests on, the largest first."""
+    """Of the event that was learned, 0 to 1, and what it rests on, the largest first."""
 
     risk: float
     contributions: tuple[Contribution, ...]
