@@ -16,7 +16,8 @@ SITE = Site("hospital")
 
 
 def of_fhir(resource: dict[str, Any]) -> bytes:
-    return fhir.take(resource, resource["resourceType"], SITE, NOON).record.value
+    (record,) = fhir.take(resource, resource["resourceType"], SITE, NOON).records
+    return record.value
 
 
 def of_hl7(kind: str, *segments: str, control_id: str = "M-1") -> list[bytes]:
