@@ -38,6 +38,7 @@ _NEWBORN_S = 2.0
 """By then a new process runs its own program: Java starts small ones, and each would count as a second Java. The system
 tells births to a second only."""
 _KILL_WAIT_S = 5.0
+_GONE_POLL_S = 0.02
 
 
 class GaveUp(Failure):
@@ -241,6 +242,8 @@ class Supervisor:
                 owner[root].family[process.pid] = process
         for pid, (rss, cpu) in sums.items():
             owner[pid].rss_bytes, owner[pid].cpu_s = int(rss), max(owner[pid].cpu_s, cpu)
+        for child in owner.values():
+            child.family = {pid: process for pid, process in child.family.items() if process.is_running()}
         used = {"up": me.memory_info().rss / 1e6} | {
             owner[pid].program.name: rss / 1e6 for pid, (rss, _) in sums.items()
         }
@@ -314,7 +317,7 @@ class Supervisor:
             with contextlib.suppress(psutil.NoSuchProcess):
                 relative.kill()
         process.wait()
-        psutil.wait_procs(list(child.family.values()), timeout=_KILL_WAIT_S)
+        _wait_gone(child.family.values(), _KILL_WAIT_S)
         child.family.clear()
         child.rss_bytes = 0
 
@@ -380,6 +383,17 @@ def last_lines(path: Path, count: int, since: int = 0) -> list[str]:
     except FileNotFoundError:
         return []
     return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+
+def _wait_gone(processes: Iterable[psutil.Process], within_s: float) -> None:
+    """Wait until none of them runs, at most so long.
+
+    Not by ``psutil.wait_procs``: where a thread has got the id of a process that ended long ago, newer systems have an
+    error for it, which psutil hands on.
+    """
+    deadline = time.monotonic() + within_s
+    while any(process.is_running() for process in processes) and time.monotonic() < deadline:
+        time.sleep(_GONE_POLL_S)
 
 
 def _root(pid: int, parents: Mapping[int, int], roots: Iterable[int]) -> int | None:

@@ -94,12 +94,14 @@ def up(
         report=report,
         verify=verify,
     )
-    with failures(OSError, ChannelsError):
+    with failures(ChannelsError):
         if file is not None:
             # Now, and not when everything else has started.
             load(file, os.environ)
         if report is not None and not report.absolute().parent.is_dir():
             raise Failure(f"cannot write {report}: its folder does not exist")
+        if report is not None and report.is_dir():
+            raise Failure(f"cannot write {report}: it is a folder")
         with stop_on_signals() as stop:
             outcome = run(options, settings, data_dir(path), stop, view())
         if report is not None and outcome.report is not None:

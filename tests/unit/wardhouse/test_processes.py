@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import psutil
 import pytest
@@ -258,6 +258,31 @@ def test_what_a_killed_component_leaves_is_gone_before_it_starts_again(
     kill(process)
     supervisor.check()
     assert [child for child in children if child.is_running()] == []
+
+
+def test_a_thread_that_has_the_id_of_an_ended_process_is_left_alone(
+    supervisor: Supervisor, program: Callable[..., Program]
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    relative = psutil.Process(ended.pid)
+    ended.kill()
+    ended.communicate()
+    done = Event()
+    thread = Thread(target=done.wait)
+    thread.start()
+    # The system gives ids anew after some tens of thousands: what takes hours is done here by hand.
+    relative._pid = relative._proc.pid = thread.native_id
+    supervisor.start(program("probe", SERVES))
+    supervisor.wait_ready(Event())
+    child = supervisor._children["probe"]
+    child.family[relative.pid] = relative
+
+    supervisor.stop("probe")
+
+    assert child.process is None
+    assert thread.is_alive()
+    done.set()
+    thread.join()
 
 
 def test_a_disk_that_is_nearly_full_ends_the_run_before_anything_is_half_written(
