@@ -206,7 +206,8 @@ class Broker:
     def _write_settings(self) -> None:
         properties = _PROPERTIES.format(
             loopback=LOOPBACK,
-            controller_port=free_port(),
+            # Nobody has the broker's own yet, so the system may name it again.
+            controller_port=next(port for port in iter(free_port, 0) if port != self._port),
             host=self._host,
             port=self._port,
             advertised_host=self._advertised_host,
@@ -230,7 +231,9 @@ class Broker:
             check=False,
         )
         if done.returncode != 0:
-            reason = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+            said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+            # What is indented is a stack trace; before it stands what went wrong, and last why.
+            reason = [line for line in said if not line.startswith("\t")]
             raise Failure(f"cannot format {self._data.kafka / 'log'}: {reason[-1] if reason else done.returncode}")
 
     def _wait_until_served(self, deadline: float) -> None:

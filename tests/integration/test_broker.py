@@ -17,7 +17,7 @@ from kafka.errors import KafkaTimeoutError
 
 from lakehouse.datadir import DataDir
 from lakehouse.topics import ALERT_STATE, ALERTS, MAX_RECORD_BYTES, TOPICS, VITALS
-from wardhouse.broker import Broker, bootstrap_servers, serve
+from wardhouse.broker import Broker, bootstrap_servers, free_port, serve
 from wardhouse.component import read_state
 from wardhouse.errors import Failure
 from wardhouse.settings import Settings
@@ -92,6 +92,15 @@ def test_a_cluster_id_that_looks_like_an_option_serves(
     monkeypatch.setattr("wardhouse.broker.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
     with Broker(data, jars):
         assert "cluster.id=-" in (data.kafka / "log" / "meta.properties").read_text()
+
+
+def test_a_port_that_the_system_names_twice_is_not_the_controllers_too(
+    data: DataDir, jars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = iter((first := free_port(), first, next(port for port in iter(free_port, 0) if port != first)))
+    monkeypatch.setattr("wardhouse.broker.free_port", lambda: next(named))
+    with Broker(data, jars) as running:
+        assert running.address == f"127.0.0.1:{first}"
 
 
 def test_a_taken_port_is_named_before_anything_starts(data: DataDir, jars: Path) -> None:
