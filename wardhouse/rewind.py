@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lakehouse import checkpoint
 from lakehouse.checkpoint import Sources
@@ -27,6 +27,9 @@ from lakehouse.topics import TOPICS
 from wardhouse.durations import instant
 from wardhouse.errors import Failure
 from wardhouse.topics import Offsets, end_offsets, first_offsets, offsets_since
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Place
 
 LAKEHOUSE_FLOWS = tuple(flow for flow in flows_of("lakehouse") if flow.checkpoint)
 BEGINNING = "beginning"
@@ -61,7 +64,7 @@ class Generation:
     """A generation that is to be made: ``sources`` is where it begins, ``lines`` say for a person what that means."""
 
     flow: Flow
-    folder: Path
+    folder: "Place"
     sources: Sources
     lines: tuple[str, ...]
 
@@ -141,6 +144,10 @@ def plan(data: DataDir, flow_name: str, to: Target, bootstrap: str, names: Mappi
         return Generation(flow, folder, *_from_table(data, flow, table, to))
     topics = topics_of(flow, names)
     kafka = Kafka(first_offsets(bootstrap, topics), end_offsets(bootstrap, topics))
+    if missing := [name for name in topics if name not in {topic for topic, _ in kafka.end}]:
+        raise RewindError(
+            f"the brokers at {bootstrap} have no topic {', '.join(missing)}: `ward apply` makes what is missing"
+        )
     asked, at = _asked(data, flow, to, kafka, bootstrap), come_to(data, flow)
     if flow == DEVICE_MESSAGE:
         start, lines = bronze_start(asked, at, held_by_bronze(data, topics), kafka)
