@@ -23,6 +23,7 @@ from typing import Any
 from bench.bench_live import WARD
 from lakehouse.datadir import DataDir
 from lakehouse.sources.items import items
+from lakehouse.tables import OBSERVATION
 
 SOURCE = "mimic-iv"
 FULL_ROWS = 313_000_000
@@ -136,7 +137,7 @@ def at(folder: Path, scale: int, scratch: Path) -> Row:
     query = f"import duckdb; duckdb.sql('''CREATE TABLE pivoted AS {pivot(copied)}''')"
     duckdb = measured([sys.executable, "-c", query])
     backfill = measured([WARD, "backfill", "--source", SOURCE, "--path", copied, "--data-dir", data.root])
-    values = deltalake.DeltaTable(data.table_root / "silver" / "observation").count()
+    values = deltalake.DeltaTable(str(data.table(OBSERVATION))).count()
     return Row(scale, rows, values, duckdb, backfill)
 
 

@@ -37,7 +37,7 @@ def build(source: str, folder: Path, data: DataDir) -> None:
 def compared(source: str, folder: Path, data: DataDir) -> bool:
     """Hold the edition's marts against mimic-code's answers; prints each comparison, and answers whether all equal."""
     comparisons = [
-        compare(answer, data.table_root / "mart", folder / "mimic-code-results")
+        compare(answer, Path(str(data.table_root)) / "mart", folder / "mimic-code-results")
         for answer in ANSWERS
         if answer.source == source
     ]

@@ -50,7 +50,7 @@ def fill(data: DataDir, patients: int, hours: int) -> None:
     ids, codes = [f"mrn/{number:06}" for number in range(patients)], [signal_by_name()[name].code for name in SIGNALS]
     rows = patients * len(codes)
     for table in (SCORE_INPUT, PATIENT):
-        deltalake.write_deltalake(data.table(table), arrow(table))
+        deltalake.write_deltalake(str(data.table(table)), arrow(table))
     schema = arrow(VITAL_SIGN_MINUTE).schema
     for hour in range(hours):
         begin = NOW - timedelta(hours=hours - hour)
@@ -67,7 +67,7 @@ def fill(data: DataDir, patients: int, hours: int) -> None:
             "first": mean,
             "last": mean + 1,
         }
-        deltalake.write_deltalake(data.table(VITAL_SIGN_MINUTE), pa.table(columns).cast(schema), mode="append")
+        deltalake.write_deltalake(str(data.table(VITAL_SIGN_MINUTE)), pa.table(columns).cast(schema), mode="append")
 
 
 def model(kind: Kind) -> RiskModel:

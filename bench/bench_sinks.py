@@ -66,7 +66,7 @@ def main() -> None:
     for kind in SERVERS:
         with tempfile.TemporaryDirectory() as folder, _site(kind, Path(folder)) as (sink, data):
             rows = minutes(chosen.patients, chosen.hours)
-            path = data.table(VITAL_SIGN_MINUTE)
+            path = str(data.table(VITAL_SIGN_MINUTE))
             deltalake.write_deltalake(path, rows)
             load = _seconds(sink, data)
             corrected = f"minute = '{START:%Y-%m-%d} 10:00:00' AND patient_id <= 'hospital/24'"

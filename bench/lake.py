@@ -106,7 +106,7 @@ def _append(data: DataDir, table: Table, sql: str) -> None:
 
     with reader.connection(data.spill) as database:
         deltalake.write_deltalake(
-            data.table(table),
+            str(data.table(table)),
             database.sql(sql).to_arrow_reader(100_000),
             mode="append",
             writer_properties=deltalake.WriterProperties(max_row_group_size=_ROWS_A_GROUP, compression="SNAPPY"),

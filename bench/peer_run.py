@@ -195,8 +195,7 @@ class Cell:
 
     def __init__(self, name: str, job: Job, load: Load, messages: Messages, data: DataDir) -> None:
         self._name, self._job, self._load, self._messages, self._data = name, job, load, messages, data
-        self._table = data.table(DEVICE_MESSAGE) if name == OURS else data.root / "landed"
-        self._table = Path(self._table)
+        self._table = Path(str(data.table(DEVICE_MESSAGE))) if name == OURS else data.root / "landed"
 
     def run(self) -> Figures:
         """Start, load, measure, compare, search. Raises GaveUp where a process dies or serves nobody."""

@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Place
 
 _START = "start.json"
 Sources = tuple[dict[str, Any], ...]
@@ -55,7 +58,7 @@ class Position:
         return None
 
 
-def position(checkpoint: Path) -> Position | None:
+def position(checkpoint: "Place") -> Position | None:
     """How far a checkpoint has come; None where it has committed nothing and begins at the first record there is.
 
     Raises CheckpointError.
@@ -68,7 +71,7 @@ def position(checkpoint: Path) -> Position | None:
     return Position(-1, begins, in_flight=bool(planned)) if begins else None
 
 
-def newest_whole(checkpoint: Path) -> Position | None:
+def newest_whole(checkpoint: "Place") -> Position | None:
     """As :func:`position`, passing over damaged batches: how far a checkpoint has surely come. Nothing is an error."""
     planned = _numbers(checkpoint / "offsets")
     for batch in reversed(batches(checkpoint)):
@@ -80,7 +83,7 @@ def newest_whole(checkpoint: Path) -> Position | None:
     return None
 
 
-def require_whole(checkpoint: Path) -> None:
+def require_whole(checkpoint: "Place") -> None:
     """Raise CheckpointError, with the command that mends it, where a query could not go on from its newest files."""
     try:
         start_of(checkpoint)
@@ -100,23 +103,25 @@ def require_whole(checkpoint: Path) -> None:
         ) from error
 
 
-def clear_unfinished(checkpoint: Path) -> None:
+def clear_unfinished(checkpoint: "Place") -> None:
     """Remove the file that a process has left which was killed while it planned the very first batch.
 
     Spark renames a file into its place when it is whole, and starts no query over a folder that has only the other one.
     """
     folder = checkpoint / "offsets"
     if not _numbers(folder):
-        for left in folder.glob(".*.tmp*"):
-            left.unlink()
+        # No pattern that begins with a dot: it becomes a prefix, and there are stores that refuse one.
+        for path in folder.glob("*"):
+            if path.name.startswith(".") and ".tmp" in path.name:
+                path.unlink()
 
 
-def batches(checkpoint: Path) -> list[int]:
+def batches(checkpoint: "Place") -> list[int]:
     """The committed batches whose offsets are still kept (Spark keeps a hundred), oldest first."""
     return sorted(_numbers(checkpoint / "offsets") & _numbers(checkpoint / "commits"))
 
 
-def sources_after(checkpoint: Path, batch: int) -> Sources:
+def sources_after(checkpoint: "Place", batch: int) -> Sources:
     """Where the sources stood at the end of a batch that :func:`batches` names. Raises CheckpointError."""
     path = checkpoint / "offsets" / str(batch)
     with _whole(path):
@@ -126,7 +131,7 @@ def sources_after(checkpoint: Path, batch: int) -> Sources:
         return _checked(json.loads(line) for line in lines[2:] if line != "-")
 
 
-def committed_at(checkpoint: Path) -> float | None:
+def committed_at(checkpoint: "Place") -> float | None:
     """When the newest batch was committed, epoch seconds; None where none was."""
     done = batches(checkpoint)
     return (checkpoint / "commits" / str(done[-1])).stat().st_mtime if done else None
@@ -142,7 +147,7 @@ def delta_sources(version: int) -> Sources:
     return ({"reservoirId": None, "reservoirVersion": version, "index": -1, "isStartingVersion": False},)
 
 
-def start_of(checkpoint: Path) -> Sources:
+def start_of(checkpoint: "Place") -> Sources:
     """Where a generation was made to begin; empty for the first record there is. Raises CheckpointError."""
     path = checkpoint / _START
     if not path.exists():
@@ -151,17 +156,22 @@ def start_of(checkpoint: Path) -> Sources:
         return _checked(json.loads(path.read_text(encoding="utf-8"))["sources"])
 
 
-def begin(checkpoint: Path, sources: Sources, reason: str, now: datetime) -> None:
+def begin(checkpoint: "Place", sources: Sources, reason: str, now: datetime) -> None:
     """Make a generation that begins there; ``checkpoint`` appears whole, and must not be there."""
+    said = {"made_at": now.isoformat(timespec="seconds"), "reason": reason, "sources": sources}
+    text = json.dumps(said, indent=2) + "\n"
+    if not isinstance(checkpoint, Path):
+        # Storage knows no folders: one object makes the generation.
+        (checkpoint / _START).write_text(text, encoding="utf-8")
+        return
     making = checkpoint.with_name(f".{checkpoint.name}")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    text = json.dumps({"made_at": now.isoformat(timespec="seconds"), "reason": reason, "sources": sources}, indent=2)
-    (making / _START).write_text(text + "\n", encoding="utf-8")
+    (making / _START).write_text(text, encoding="utf-8")
     making.rename(checkpoint)
 
 
-def files_read(checkpoint: Path) -> frozenset[str]:
+def files_read(checkpoint: "Place") -> frozenset[str]:
     """Files that a flow's file source has read in committed batches, each as ``FOLDER/NAME``.
 
     Raises CheckpointError.
@@ -179,7 +189,7 @@ def files_read(checkpoint: Path) -> frozenset[str]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _whole(path: "Place") -> Iterator[None]:
     """Turn whatever a damaged file gives into the error that names it."""
     try:
         yield
@@ -202,5 +212,5 @@ def _checked(documents: Iterable[dict[str, Any]]) -> Sources:
     return sources
 
 
-def _numbers(folder: Path) -> set[int]:
+def _numbers(folder: "Place") -> set[int]:
     return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}

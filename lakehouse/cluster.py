@@ -7,12 +7,16 @@ executor needs Java, our jars and the data dir, and no Python.
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
+
+from lakehouse import storage
+from lakehouse.datadir import DataDir
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,8 +63,8 @@ def is_local(master: str) -> bool:
     return master.startswith("local")
 
 
-def settings(cluster: Cluster, jars: Path) -> dict[str, str]:
-    """Spark's settings for a session on this cluster; ``jars`` is the folder of the driver's own."""
+def settings(cluster: Cluster, jars: Sequence[Path]) -> dict[str, str]:
+    """Spark's settings for a session on this cluster; ``jars`` are the folders of the driver's own."""
     host = cluster.driver_host or address_towards(cluster.master)
     asked = {
         "spark.driver.host": host,
@@ -80,7 +84,7 @@ def settings(cluster: Cluster, jars: Path) -> dict[str, str]:
     }
     if cluster.executor_jars is not None:
         return {**asked, "spark.executor.extraClassPath": f"{cluster.executor_jars}/*"}
-    return {**asked, "spark.jars": ",".join(str(jar) for jar in sorted(jars.glob("*.jar")))}
+    return {**asked, "spark.jars": ",".join(str(jar) for folder in jars for jar in sorted(folder.glob("*.jar")))}
 
 
 def address_towards(master: str) -> str:
@@ -133,10 +137,11 @@ def executors(spark: "SparkSession") -> frozenset[str]:
     return frozenset(there) - {f"{driver.host()}:{driver.port()}"}
 
 
-def require(spark: "SparkSession", cluster: Cluster, folder: Path, least: int = 1, why: str = ONE_TASK) -> None:
-    """Wait until the cluster can do the session's work on the data dir that has ``folder``. Raises ClusterError."""
+def require(spark: "SparkSession", cluster: Cluster, data: DataDir, least: int = 1, why: str = ONE_TASK) -> None:
+    """Wait until the cluster can do the session's work on the data dir. Raises ClusterError."""
     require_slots(spark, cluster, least, why)
-    require_shared(spark, cluster, folder)
+    if storage.is_local(data.lake):
+        require_shared(spark, cluster, data.run)
 
 
 def require_slots(

@@ -1,48 +1,63 @@
 """Where state lives: one folder with tables, checkpoints, the embedded broker, logs and the state of processes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lakehouse import storage
 from lakehouse.pipeline import Flow
 from lakehouse.table import Table
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Place
 
 
 @dataclass(frozen=True)
 class DataDir:
-    """The layout of the data dir. Paths only: nothing here creates, reads or removes anything."""
+    """The layout of the data dir. Paths only: nothing here creates or removes anything."""
 
     root: Path
 
-    def table(self, table: Table) -> Path:
+    @cached_property
+    def lake(self) -> "Place":
+        """Parent of tables and checkpoints: the data dir itself, or the storage that it names."""
+        return storage.named_by(self.root)
+
+    def table(self, table: Table) -> "Place":
         """Folder of one Delta table."""
         return self.table_root / table.layer / table.name
 
     @property
-    def table_root(self) -> Path:
+    def table_root(self) -> "Place":
         """Parent of every layer's tables."""
-        return self.root / "tables"
+        return self.lake / "tables"
 
     @property
-    def checkpoints(self) -> Path:
-        """Parent of every flow's checkpoint generations."""
-        return self.root / "checkpoints"
+    def checkpoints(self) -> "Place":
+        """Parent of the checkpoint generations of every flow that writes tables."""
+        return self.lake / "checkpoints"
 
-    def checkpoint(self, flow: Flow) -> Path:
+    def checkpoint(self, flow: Flow) -> "Place":
         """The flow's newest checkpoint generation, ``checkpoints/NAME/1`` before there is any.
 
         A rewind or restore never edits a checkpoint: it makes the next generation.
         """
-        return next(iter(self.generations(flow)), self.checkpoints / flow.name / "1")
+        return next(iter(self.generations(flow)), self._flow(flow) / "1")
 
-    def generations(self, flow: Flow) -> tuple[Path, ...]:
+    def generations(self, flow: Flow) -> "tuple[Place, ...]":
         """Every generation of the flow's checkpoint that there is, newest first."""
-        found = (self.checkpoints / flow.name).glob("[0-9]*")
+        found = self._flow(flow).glob("[0-9]*")
         return tuple(sorted(found, key=lambda path: int(path.name), reverse=True))
 
-    def next_checkpoint(self, flow: Flow) -> Path:
+    def next_checkpoint(self, flow: Flow) -> "Place":
         """The generation after the newest."""
         newest = next(iter(self.generations(flow)), None)
-        return self.checkpoints / flow.name / str(int(newest.name) + 1 if newest else 1)
+        return self._flow(flow) / str(int(newest.name) + 1 if newest else 1)
+
+    def _flow(self, flow: Flow) -> "Place":
+        # Alerts wait for no storage; their flow begins a checkpoint of its own at each start.
+        return self.root / "checkpoints" / flow.name if flow.application == "alerts" else self.checkpoints / flow.name
 
     @property
     def backups(self) -> Path:

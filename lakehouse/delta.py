@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lakehouse import render
@@ -14,6 +13,8 @@ from lakehouse.table import Table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
+
+    from lakehouse.storage import Place
 
 Range = tuple[datetime, datetime]
 
@@ -36,7 +37,7 @@ class Write:
     version: int
 
 
-def create(spark: "SparkSession", table: Table, path: Path) -> None:
+def create(spark: "SparkSession", table: Table, path: "Place") -> None:
     """Create a declared table where it does not exist yet, with its CHECK constraints."""
     from delta.tables import DeltaTable
 
@@ -45,7 +46,7 @@ def create(spark: "SparkSession", table: Table, path: Path) -> None:
     spark.sql(render.create_table(table, str(path)))
 
 
-def read(spark: "SparkSession", path: Path, version: int | None = None) -> "DataFrame":
+def read(spark: "SparkSession", path: "Place", version: int | None = None) -> "DataFrame":
     """One table, now or at a version."""
     reader = spark.read.format("delta")
     if version is not None:
@@ -65,7 +66,7 @@ def frame(spark: "SparkSession", table: Table, rows: Iterable[Mapping[str, Any]]
     return made
 
 
-def restore(spark: "SparkSession", path: Path, version: int) -> None:
+def restore(spark: "SparkSession", path: "Place", version: int) -> None:
     """Make the table what it was at a version, by a new version. It has been that already: nothing is done.
 
     Rows that come back by a version which takes none away are news to a stream that reads the table; a version that
@@ -78,14 +79,14 @@ def restore(spark: "SparkSession", path: Path, version: int) -> None:
         table.restoreToVersion(version)
 
 
-def append(rows: "DataFrame", path: Path, write: Write) -> None:
+def append(rows: "DataFrame", path: "Place", write: Write) -> None:
     """Add rows."""
     options = {"txnAppId": write.app_id, "txnVersion": str(write.version)}
     rows.write.format("delta").mode("append").options(**options).save(str(path))
 
 
 def insert_missing(
-    rows: "DataFrame", table: Table, path: Path, write: Write, *, first_by: tuple[str, ...], within: str = "true"
+    rows: "DataFrame", table: Table, path: "Place", write: Write, *, first_by: tuple[str, ...], within: str = "true"
 ) -> None:
     """Add the rows whose key the table does not have; of rows that share a key, the first by ``first_by``.
 
@@ -119,7 +120,7 @@ def insert_missing(
         alike.unpersist()
 
 
-def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -> None:
+def replace_where(rows: "DataFrame", path: "Place", condition: str, write: Write) -> None:
     """Put ``rows`` in place of all that fulfils ``condition``, in one commit."""
     options = {"txnAppId": write.app_id, "txnVersion": str(write.version), "replaceWhere": condition}
     rows.write.format("delta").mode("overwrite").options(**options).save(str(path))
@@ -128,7 +129,7 @@ def replace_where(rows: "DataFrame", path: Path, condition: str, write: Write) -
 def replace_keys(
     rows: "DataFrame",
     table: Table,
-    path: Path,
+    path: "Place",
     write: Write,
     *,
     gone: str,
@@ -147,7 +148,7 @@ def replace_keys(
         _merge(rows, table, path, write, gone, within)
 
 
-def _has_none(rows: "DataFrame", table: Table, path: Path, within: str) -> bool:
+def _has_none(rows: "DataFrame", table: Table, path: "Place", within: str) -> bool:
     """Whether the table has none of the keys, by their hashes; some that share a hash only pass for the same."""
     from pyspark.sql import functions as F  # noqa: N812
 
@@ -156,7 +157,7 @@ def _has_none(rows: "DataFrame", table: Table, path: Path, within: str) -> bool:
     return bool(target.join(F.broadcast(rows.select(hashed)), "hash", "left_semi").isEmpty())
 
 
-def _merge(rows: "DataFrame", table: Table, path: Path, write: Write, gone: str, within: str) -> None:
+def _merge(rows: "DataFrame", table: Table, path: "Place", write: Write, gone: str, within: str) -> None:
     differs = " OR ".join(f"NOT (s.`{c.name}` <=> t.`{c.name}`)" for c in table.columns if c.name not in table.key)
     with _transaction(rows.sparkSession, write):
         (
@@ -169,7 +170,7 @@ def _merge(rows: "DataFrame", table: Table, path: Path, write: Write, gone: str,
         )
 
 
-def _target(rows: "DataFrame", path: Path):  # type: ignore[no-untyped-def]  # delta-spark has no types
+def _target(rows: "DataFrame", path: "Place"):  # type: ignore[no-untyped-def]  # delta-spark has no types
     from delta.tables import DeltaTable
 
     return DeltaTable.forPath(rows.sparkSession, str(path)).alias("t")

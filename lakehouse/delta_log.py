@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from lakehouse.pipeline import BACKFILL, FLOWS
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Place
 
 
 class LogError(RuntimeError):
@@ -41,7 +43,7 @@ class FileChange:
     marked: bool = False
 
 
-def file_change(table: Path, version: int) -> FileChange | None:
+def file_change(table: "Place", version: int) -> FileChange | None:
     """What one version changed; None where the log has no entry of it. Raises LogError."""
     path = table / "_delta_log" / f"{version:020}.json"
     try:
@@ -56,28 +58,30 @@ def file_change(table: Path, version: int) -> FileChange | None:
     )
 
 
-def commits(table: Path) -> tuple[Commit, ...]:
+def commits(table: "Place") -> tuple[Commit, ...]:
     """The versions that the log still tells one by one, oldest first, without gaps up to the newest.
 
     Raises LogError.
     """
     found: list[Commit] = []
-    for path in sorted((table / "_delta_log").glob("[0-9]*.json"), reverse=True):
-        version = int(path.stem)
+    log = table / "_delta_log"
+    for name in sorted((path.name for path in log.glob("[0-9]*.json")), reverse=True):
+        version = int(name.removesuffix(".json"))
         if found and version != found[-1].version - 1:
             break
-        found.append(_commit(version, path))
+        found.append(_commit(version, log / name))
     return tuple(reversed(found))
 
 
-def require_whole(table: Path) -> None:
+def require_whole(table: "Place") -> None:
     """Raise LogError where the newest version in a table's log is damaged, as a full disk or a lost power leaves it."""
-    newest = max((table / "_delta_log").glob("[0-9]*.json"), default=None)
+    log = table / "_delta_log"
+    newest = max((path.name for path in log.glob("[0-9]*.json")), default=None)
     if newest is not None:
-        _commit(int(newest.stem), newest)
+        _commit(int(newest.removesuffix(".json")), log / newest)
 
 
-def unreadable(table: Path, version: int) -> str | None:
+def unreadable(table: "Place", version: int) -> str | None:
     """Why a stream cannot begin with this version of the table, or must not; None where it can."""
     wanted = [commit for commit in commits(table) if commit.version >= version]
     if not wanted or wanted[0].version > version:
@@ -90,7 +94,7 @@ def unreadable(table: Path, version: int) -> str | None:
     return None
 
 
-def _actions(path: Path) -> list[dict[str, Any]]:
+def _actions(path: "Place") -> list[dict[str, Any]]:
     try:
         actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     except ValueError as error:
@@ -100,7 +104,7 @@ def _actions(path: Path) -> list[dict[str, Any]]:
     return actions
 
 
-def _commit(version: int, path: Path) -> Commit:
+def _commit(version: int, path: "Place") -> Commit:
     actions = _actions(path)
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return Commit(
@@ -111,7 +115,7 @@ def _commit(version: int, path: Path) -> Commit:
     )
 
 
-def _ways_back(path: Path, error: str) -> str:
+def _ways_back(path: "Place", error: str) -> str:
     """What to do, in commands: the flows that write or read the table read again what the version may have held."""
     table = f"{path.parents[2].name}.{path.parents[1].name}"
     flows = (

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import deltalake
     import pyarrow as pa
 
+    from lakehouse.storage import Place
+
 Bounds = Mapping[str, tuple[Any, Any]]
 """The least and the greatest value that a reader wants of a column; None leaves an end open."""
 
@@ -58,11 +60,15 @@ class Files:
 _kept: dict[Path, Files] = {}
 
 
-def newest(folder: Path, opened: "Callable[[], deltalake.DeltaTable]") -> Files | None:
+def newest(folder: "Place", opened: "Callable[[], deltalake.DeltaTable]") -> Files | None:
     """The files of the newest version; None where a reader needs more of the log than names of files.
+
+    Object storage has none of it: DuckDB does not read it by itself.
 
     ``opened`` opens the table, where that has to be; what it raises passes through.
     """
+    if not isinstance(folder, Path):
+        return None
     kept = _kept.get(folder)
     if kept is not None and kept.is_newest():
         return kept

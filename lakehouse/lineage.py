@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse.datadir import DataDir
@@ -108,7 +109,10 @@ def _place(name: str, places: Places) -> tuple[str, str]:
     """Namespace and name by OpenLineage's rules of naming: a topic of its brokers, a table by where its files are."""
     if name in _TOPICS:
         return f"kafka://{places.bootstrap.split(',')[0]}", (places.topics or {}).get(name, name)
-    return "file", str((places.data.table_root / name.replace(".", "/")).resolve())
+    place = places.data.table_root / name.replace(".", "/")
+    if isinstance(place, Path):
+        return "file", str(place.resolve())
+    return f"s3://{place.drive}", place.path.partition("/")[2]
 
 
 def _facets(name: str) -> dict[str, Any]:

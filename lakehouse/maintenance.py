@@ -7,7 +7,6 @@ A table on a local disk has one safe writer: for :func:`maintain` the lakehouse 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.delta import timestamp, told
@@ -15,6 +14,8 @@ from lakehouse.table import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from lakehouse.storage import Place
 
 KEPT = timedelta(days=30)
 """How long files stay that only older versions need. It outlasts a stream that stands still over holidays, and is how
@@ -48,7 +49,7 @@ class Maintained:
     vacuumed_files: int
 
 
-def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kept: timedelta) -> Maintained:
+def maintain(spark: "SparkSession", table: Table, path: "Place", now: datetime, kept: timedelta) -> Maintained:
     """Delete rows beyond the table's retention, join and cluster its files, and vacuum what is older than ``kept``."""
     files_before, _ = _size(spark, path)
     expired = _expire(spark, table, path, now)
@@ -61,17 +62,17 @@ def maintain(spark: "SparkSession", table: Table, path: Path, now: datetime, kep
     return Maintained(table.full_name, expired, files_before, files, size, there - _data_files(path))
 
 
-def join(spark: "SparkSession", path: Path) -> None:
+def join(spark: "SparkSession", path: "Place") -> None:
     """Join and cluster the files that have come since, and no more: seconds, while :func:`maintain` takes minutes."""
     _optimize(spark, path, _HOURLY)
 
 
-def _optimize(spark: "SparkSession", path: Path, conf: Mapping[str, str]) -> None:
+def _optimize(spark: "SparkSession", path: "Place", conf: Mapping[str, str]) -> None:
     with told(spark, conf):
         spark.sql(f"OPTIMIZE delta.`{path}`")
 
 
-def tried(spark: "SparkSession", table: Table, path: Path, now: datetime) -> Maintained:
+def tried(spark: "SparkSession", table: Table, path: "Place", now: datetime) -> Maintained:
     """What :func:`maintain` would do, as far as it is known before: rows, not what comes of files."""
     files, size = _size(spark, path)
     expired = spark.read.format("delta").load(str(path)).where(_beyond(table, now)).count() if table.retention else 0
@@ -83,21 +84,21 @@ def _beyond(table: Table, now: datetime) -> str:
     return f"received_at < {timestamp(now - table.retention)}"
 
 
-def _expire(spark: "SparkSession", table: Table, path: Path, now: datetime) -> int:
+def _expire(spark: "SparkSession", table: Table, path: "Place", now: datetime) -> int:
     if table.retention is None:
         return 0
     deleted = spark.sql(f"DELETE FROM delta.`{path}` WHERE {_beyond(table, now)}").first()  # noqa: S608 - a declared one
     return int(deleted["num_affected_rows"]) if deleted else 0
 
 
-def _cluster(spark: "SparkSession", table: Table, path: Path) -> None:
+def _cluster(spark: "SparkSession", table: Table, path: "Place") -> None:
     """Have the table clustered as it is declared: it may be older than its declaration."""
     present: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("clusteringColumns").first()
     if table.cluster_by and tuple(present[0]) != table.cluster_by:
         spark.sql(f"ALTER TABLE delta.`{path}` CLUSTER BY ({', '.join(table.cluster_by)})")
 
 
-def _keep(spark: "SparkSession", path: Path, kept: timedelta) -> None:
+def _keep(spark: "SparkSession", path: "Place", kept: timedelta) -> None:
     """Tell the table how long to keep files: VACUUM goes by its property, and passes over what it is asked."""
     wanted = f"interval {int(kept.total_seconds() // 3600)} hours"
     properties: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("properties").first()
@@ -105,10 +106,10 @@ def _keep(spark: "SparkSession", path: Path, kept: timedelta) -> None:
         spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{_RETENTION}' = '{wanted}')")
 
 
-def _data_files(path: Path) -> int:
+def _data_files(path: "Place") -> int:
     return sum(1 for file in path.rglob("*.parquet") if "_delta_log" not in file.parts)
 
 
-def _size(spark: "SparkSession", path: Path) -> tuple[int, int]:
+def _size(spark: "SparkSession", path: "Place") -> tuple[int, int]:
     detail: Any = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("numFiles", "sizeInBytes").first()
     return int(detail["numFiles"]), int(detail["sizeInBytes"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lakehouse import delta_log, files
+from lakehouse import delta_log, files, storage
 from lakehouse.datadir import DataDir
 from lakehouse.files import Bounds
 from lakehouse.table import Table
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import deltalake
     import duckdb
     import pyarrow as pa
+
+    from lakehouse.storage import Place
 
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -102,10 +104,11 @@ def open_table(
         raise ValueError("give a version, or an instant with its zone")
     table = table_named(name)
     path = data.table(table)
-    if not deltalake.DeltaTable.is_deltatable(str(path)):
+    options = storage.delta_options(path)
+    if not deltalake.DeltaTable.is_deltatable(str(path), options):
         raise TableMissingError(table, data)
     try:
-        opened = deltalake.DeltaTable(path, version=version)
+        opened = deltalake.DeltaTable(str(path), version=version, storage_options=options)
         if at is not None:
             opened.load_as_version(at)
     except TableNotFoundError as error:
@@ -242,12 +245,12 @@ _questions = count()
 
 
 @lru_cache(maxsize=4)
-def _shared(root: Path, _process: int) -> "duckdb.DuckDBPyConnection":
+def _shared(root: "Place", _process: int) -> "duckdb.DuckDBPyConnection":
     """The DuckDB of all questions to one data dir. A process that was forked cannot use its parent's.
 
     What it has read of files it keeps in memory, as far as there is room.
     """
-    shared = connection(readable=[root])
+    shared = connection(readable=[root] if isinstance(root, Path) else [])
     shared.execute("SET memory_limit = '2GB'")
     return shared
 

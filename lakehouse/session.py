@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse import storage
 from lakehouse.cluster import LOOPBACK, Cluster, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from lakehouse.storage import Place
 
 
 class SessionError(RuntimeError):
@@ -59,14 +62,14 @@ def build_session(
     java_options: str = "",
     conf: Mapping[str, str] | None = None,
     cluster: Cluster | None = None,
+    lake: "Place | None" = None,
 ) -> "SparkSession":
     """A session with ``memory`` heap: on a cluster, or local with ``cores`` task slots.
 
-    Raises SessionError when the jars are missing, ClusterError when there is no way to the cluster.
+    ``lake`` is where tables are that it reads and writes; None for a session that has to do with none. Raises
+    SessionError when the jars are missing, ClusterError when there is no way to the cluster.
     """
-    spark_jars = jars.resolve() / "spark"
-    if not any(spark_jars.glob("delta-spark_*.jar")):
-        raise SessionError(f"no Delta Lake jars in {spark_jars}: run `make setup`, or set WARD_JARS to their folder")
+    folders = _folders(jars.resolve(), lake)
     from pyspark.sql import SparkSession
 
     # Python workers run in this environment, not in whatever python3 is first on PATH. A session that is made here and
@@ -75,17 +78,31 @@ def build_session(
     builder = SparkSession.builder.appName(app_name).master(cluster.master if cluster else f"local[{cores}]")
     own = {
         "spark.driver.memory": memory,
-        "spark.driver.extraClassPath": f"{spark_jars}/*",
+        "spark.driver.extraClassPath": ":".join(f"{folder}/*" for folder in folders),
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j()} {java_options}".strip(),
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.host": LOOPBACK,
     }
-    asked = settings(cluster, spark_jars) if cluster else {}
-    for name, value in {**CONF, **own, **asked, **(conf or {})}.items():
+    asked = settings(cluster, folders) if cluster else {}
+    kept = storage.spark_conf(lake) if lake is not None else {}
+    for name, value in {**CONF, **own, **asked, **kept, **(conf or {})}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")
     return session
+
+
+def _folders(jars: Path, lake: "Place | None") -> list[Path]:
+    """Folders of the Java libraries that a session needs. Raises SessionError where one is missing."""
+    needed = {"spark": ("delta-spark_*.jar", "Delta Lake")}
+    if lake is not None and not storage.is_local(lake):
+        needed["storage"] = ("hadoop-aws-*.jar", "S3")
+    for folder, (file, of) in needed.items():
+        if not any((jars / folder).glob(file)):
+            raise SessionError(
+                f"no {of} jars in {jars / folder}: run `make setup`, or set WARD_JARS to the folder above it"
+            )
+    return [jars / folder for folder in needed]
 
 
 def _log4j() -> Path:

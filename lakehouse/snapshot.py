@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from lakehouse import digest, reader
+from lakehouse import digest, reader, storage
 from lakehouse.datadir import DataDir
 from lakehouse.known_at import as_known_at
 from lakehouse.table import Table
@@ -28,6 +28,8 @@ from lakehouse.tables import OBSERVATION, VITAL_SIGN_MINUTE
 
 if TYPE_CHECKING:
     import deltalake
+
+    from lakehouse.storage import Place
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LOG_ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\..*parquet)")
@@ -162,10 +164,11 @@ def appearing(place: Path) -> Iterator[Path]:
         raise
 
 
-def link(table: "deltalake.DeltaTable", source: Path, target: Path) -> None:
+def link(table: "deltalake.DeltaTable", source: "Place", target: "Place") -> None:
     """Lay the opened version of the table at ``source`` out at ``target``, under the same version number."""
     import pyarrow as pa
 
+    assert isinstance(target, Path)  # noqa: S101 - a snapshot lies in its data dir, wherever the tables are
     (target / "_delta_log").mkdir(parents=True)
     files = pa.table(table.get_add_actions()).column("path").to_pylist()
     log = [f"_delta_log/{entry}" for entry in _log_of(source / "_delta_log", table.version())]
@@ -174,7 +177,7 @@ def link(table: "deltalake.DeltaTable", source: Path, target: Path) -> None:
         _link(source / name, target / name)
 
 
-def _log_of(log: Path, version: int) -> list[str]:
+def _log_of(log: "Place", version: int) -> list[str]:
     """The entries that lead to a version: the newest checkpoint up to it, and the commits from there on."""
     found = (_LOG_ENTRY.fullmatch(path.name) for path in log.iterdir())
     entries = [(int(match[1]), match[0], match[2] != "json") for match in found if match and int(match[1]) <= version]
@@ -182,12 +185,15 @@ def _log_of(log: Path, version: int) -> list[str]:
     return [name for number, name, checkpoint in entries if number == start or (number > start and not checkpoint)]
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: "Place", target: Path) -> None:
+    # A copy protects as well, at the price of its bytes: some file systems have no hard links, and storage has none.
+    if not isinstance(source, Path):
+        storage.copy(source, target)
+        return
     try:
         target.hardlink_to(source)
     except PermissionError:
-        # Some file systems have no hard links. A copy protects as well, at the price of its bytes.
-        shutil.copy2(source, target)
+        storage.copy(source, target)
 
 
 def _pin(place: DataDir, table: Table, at: "deltalake.DeltaTable") -> Pin:

@@ -87,10 +87,11 @@ def run(
         java_options=JAVA_OPTIONS,
         conf={"spark.task.maxFailures": "1"} if ALERT_LIMITS in flows else {},
         cluster=config.cluster,
+        lake=None if flows == (ALERT_LIMITS,) else config.data.lake,
     )
     try:
         if config.cluster is not None:
-            require(spark, config.cluster, config.data.run, least, why)
+            require(spark, config.cluster, config.data, least, why)
         spark.streams.addListener(progress_listener(config.data))
         create_tables(spark, flows, config)
         application = Application(spark, flows, config, on_pause, runs)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse import progress
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import StreamingQueryListener
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+    from lakehouse.storage import Place
 
 _METRICS = "batch"
 
@@ -91,7 +92,9 @@ def _begins(data: DataDir, flow: Flow) -> Position | None:
     return at if at is not None and at.batch_id < 0 else None
 
 
-def start(writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: Path | None = None) -> "StreamingQuery":
+def start(
+    writer: "DataStreamWriter", flow: Flow, config: StreamConfig, path: "Place | None" = None
+) -> "StreamingQuery":
     """Start a micro-batch query under the flow's name, trigger and newest checkpoint."""
     assert flow.trigger is not None  # noqa: S101 (every streaming flow declares one)
     configured = (

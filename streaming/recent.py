@@ -5,7 +5,6 @@ begins with none. Reading back hours of every patient's minutes for each batch w
 """
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse import delta
@@ -17,6 +16,8 @@ from streaming import query
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from lakehouse.storage import Place
 
 DEPTH = 16
 """Minutes of one input that are kept: a value may be a quarter of an hour late before the table is read for it."""
@@ -38,7 +39,7 @@ class Recent:
     ``since``, and of each input the last one before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: "Place") -> None:
         self._path = path
         self._kept: DataFrame | None = None
 

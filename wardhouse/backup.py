@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse import checkpoint, delta, pause
+from lakehouse import checkpoint, delta, pause, storage
 from lakehouse.checkpoint import Position, Sources, position
 from lakehouse.datadir import DataDir
 from lakehouse.delta_log import commits, unreadable
@@ -46,6 +46,8 @@ from wardhouse.topics import Offsets, end_offsets, first_offsets
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from lakehouse.storage import Place
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -113,7 +115,7 @@ def make(data: DataDir, name: str, now: datetime) -> Manifest:
     making.mkdir(parents=True)
     newest = {flow.name: data.checkpoint(flow) for flow in LAKEHOUSE_FLOWS if data.checkpoint(flow).exists()}
     for flow, generation in newest.items():
-        shutil.copytree(generation, making / "checkpoints" / flow / generation.name)
+        storage.copy(generation, making / "checkpoints" / flow / generation.name)
     manifest = Manifest(
         name=name,
         made_at=now.isoformat(timespec="seconds"),
@@ -307,13 +309,13 @@ def _table_step(data: DataDir, manifest: Manifest, table: Table, flows: Collecti
     return TableStep(table, version, read if appended else None)
 
 
-def _files(data: DataDir, table: Table, version: int) -> frozenset[str]:
+def _files(data: DataDir, table: Table, version: int) -> "frozenset[Place]":
     """The data files of a version. Raises BackupError where one is gone."""
     try:
-        files = frozenset(open_table(data, table, version).file_uris())
+        files = frozenset(map(storage.of_uri, open_table(data, table, version).file_uris()))
     except VersionMissingError as error:
         raise BackupError(f"{error}: the backup is older than what the table's log keeps") from error
-    if gone := [file for file in files if not Path(file.removeprefix("file://")).exists()]:
+    if gone := [file for file in files if not file.exists()]:
         raise BackupError(f"VACUUM has taken {len(gone)} files of {table.full_name} at version {version}")
     return files
 

@@ -24,6 +24,13 @@ UV_VERSION = "0.13.9"
 TOKEN_PROVIDER_FALLBACK = "4.1.0-preview1"  # noqa: S105 - a version
 """Revision of spark-token-provider-kafka that works with Spark 4.2.0 too, for mirrors that lack 4.2.0."""
 LOG_LINES_SHOWN = 15
+CONFIGURATIONS = {
+    "spark": "delta-spark_*.jar",
+    "storage": "hadoop-aws-*.jar",
+    "kafka": "kafka_*.jar",
+    "mqtt": "artemis-mqtt-*.jar",
+}
+"""The configurations of ivy.xml, each a folder of .jars, and a file that must be in it."""
 SIGN_OF_LIFE_S = 10.0
 
 _NETWORK = re.compile(
@@ -267,7 +274,7 @@ def resolve_jars(project: Project, java: Java, say: Callable[[str], None]) -> No
             raise
         say(f"      no spark-token-provider-kafka 4.2.0 here: taking {TOKEN_PROVIDER_FALLBACK}, which works as well")
         retrieve(f"-Dtoken.provider.revision={TOKEN_PROVIDER_FALLBACK}")
-    for conf, needed in (("spark", "delta-spark_*.jar"), ("kafka", "kafka_*.jar"), ("mqtt", "artemis-mqtt-*.jar")):
+    for conf, needed in CONFIGURATIONS.items():
         if not any((fresh / conf).glob(needed)):
             raise SetupError(f"Ivy brought no {needed} for {conf}; what it said: {project.log}")
         # Jars of an earlier ivy.xml must not stay on the class path, so each folder is replaced as a whole.

@@ -9,6 +9,7 @@ import typer
 from lakehouse.checkpoint import CheckpointError
 from lakehouse.delta_log import LogError
 from lakehouse.kafka_access import AccessError
+from lakehouse.storage import StorageError, trouble
 from wardhouse import logs
 from wardhouse.commands import (
     acl,
@@ -46,6 +47,7 @@ from wardhouse.commands import (
     snapshot,
     spark,
     status,
+    storage,
     stream,
     trace,
     up,
@@ -68,6 +70,7 @@ _DATA = "Data"
 
 app.command("up", rich_help_panel=_WHOLE)(up.up)
 app.add_typer(keys.app, name="keys", rich_help_panel=_WHOLE)
+app.add_typer(storage.app, name="storage", rich_help_panel=_WHOLE)
 app.command("status", rich_help_panel=_WHOLE)(status.status)
 app.command("verify", rich_help_panel=_WHOLE)(verify.verify)
 app.command("audit", rich_help_panel=_WHOLE)(audit.audit)
@@ -127,11 +130,14 @@ def main() -> None:
     try:
         logs.begin(os.environ)
         app()
-    except (AccessError, CheckpointError, Failure, LogError) as error:
+    except (AccessError, CheckpointError, Failure, LogError, StorageError) as error:
         typer.echo(f"ward: {error}", err=True)
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except Exception as error:
+        if told := trouble(error):
+            typer.echo(f"ward: {told}", err=True)
+            sys.exit(1)
+        if not isinstance(error, OSError) or error.errno not in _DISK_ERRORS:
             raise
         place = f"{error.filename}: " if error.filename else ""
         typer.echo(f"ward: {place}{_DISK_ERRORS[error.errno]}", err=True)

@@ -56,10 +56,10 @@ def run(
 ) -> Iterator[Maintained]:
     """Maintain each table, record it, and say what was done; with ``dry_run`` only what would be."""
     kept = kept_for(data, kept, now)
-    spark = build_session("wardhouse-maintenance", jars, memory=memory, cluster=cluster)
+    spark = build_session("wardhouse-maintenance", jars, memory=memory, cluster=cluster, lake=data.lake)
     try:
         if cluster is not None:
-            require(spark, cluster, data.run)
+            require(spark, cluster, data)
         if not dry_run:
             delta.create(spark, TABLE_MAINTENANCE, data.table(TABLE_MAINTENANCE))
         for table in tables:

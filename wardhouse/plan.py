@@ -8,6 +8,7 @@ from lakehouse import render
 from lakehouse.checkpoint import position
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import Flow
+from lakehouse.reader import TableMissingError, open_table
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -45,12 +46,11 @@ def table_steps(data: DataDir, tables: Iterable[Table]) -> tuple[Step, ...]:
 
 
 def _table_steps(data: DataDir, table: Table) -> list[Step]:
-    import deltalake
-
     path = data.table(table)
-    if not deltalake.DeltaTable.is_deltatable(str(path)):
+    try:
+        actual = open_table(data, table)
+    except TableMissingError:
         return [Step("table", table.full_name, "missing", render.create_table(table, str(path)))]
-    actual = deltalake.DeltaTable(path)
     return [*_columns(actual, table, f"delta.`{path}`"), *_properties(actual, table, f"delta.`{path}`")]
 
 

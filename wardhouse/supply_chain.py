@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-CONFIGURATIONS = ("spark", "kafka", "mqtt")
-"""As in ivy.xml."""
+from wardhouse.bootstrap import CONFIGURATIONS
 
 ALLOWED = re.compile(
     r"apache|bsd|\bmit\b|isc|mpl|mozilla public|psf|python software foundation|zlib|cc0|unlicense|go license",

@@ -4,10 +4,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.chaos.stack import Stack, StackError
 from lakehouse.pipeline import DEVICE_MESSAGE, OBSERVATION, Flow
 from lakehouse.tables import DEVICE_MESSAGE as BRONZE
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Place
 
 _REFUSED_S = 300.0
 """A start gets as far as the Spark applications before it is refused."""
@@ -57,10 +61,10 @@ def require(holds: bool, what: str) -> None:
         raise StackError(what)
 
 
-def newest(stack: Stack, flow: Flow, folder: str) -> Path:
+def newest(stack: Stack, flow: Flow, folder: str) -> "Place":
     """The newest file in a folder of a flow's checkpoint."""
-    files = (path for path in (stack.data.checkpoint(flow) / folder).iterdir() if path.name.isdecimal())
-    return max(files, key=lambda path: int(path.name))
+    files = stack.data.checkpoint(flow) / folder
+    return files / str(max(int(path.name) for path in files.iterdir() if path.name.isdecimal()))
 
 
 def garbage(flow: Flow, folder: str, stack: Stack) -> None:
@@ -81,11 +85,12 @@ def lost_commit(stack: Stack) -> None:
 
 def cut_off_log(stack: Stack) -> None:
     """The beginning of bronze's newest version only."""
-    path = max((stack.data.table(BRONZE) / "_delta_log").glob("[0-9]*.json"))
+    log = stack.data.table(BRONZE) / "_delta_log"
+    path = log / max(path.name for path in log.glob("[0-9]*.json"))
     _write(path, path.read_bytes()[: stack.chance.randrange(200)])
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: "Place", content: bytes) -> None:
     path.write_bytes(content)
     path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lakehouse import delta_log, reader
+from lakehouse import delta_log, reader, storage
 from lakehouse.datadir import DataDir
 from lakehouse.sinks.flat import flat_sql
 from lakehouse.table import Table
@@ -19,6 +20,8 @@ from lakehouse.table import Table
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+    from lakehouse.storage import Place
 
 _BATCH_ROWS = 20_000
 """Rows that are held at a time: a few megabytes."""
@@ -47,8 +50,8 @@ class Step:
     table: Table
     before: Position | None
     after: Position
-    removed: tuple[Path, ...]
-    added: tuple[Path, ...]
+    removed: "tuple[Place, ...]"
+    added: "tuple[Place, ...]"
 
 
 class Rows:
@@ -96,7 +99,7 @@ def next_step(data: DataDir, table: Table, at: Position | None) -> Step | None:
     newest = Position(str(opened.metadata().id), opened.version())
     if at is None:
         files = opened.file_uris()
-        return Step(table, None, newest, (), tuple(Path(file) for file in files))
+        return Step(table, None, newest, (), tuple(map(storage.of_uri, files)))
     if newest.table_id != at.table_id or newest.version < at.version:
         raise BehindError(f"{table.full_name} is not the table any more that was copied: it was made anew")
     return _following(folder, table, at, newest) if newest.version > at.version else None
@@ -113,10 +116,14 @@ def opened(data: DataDir, step: Step) -> Iterator[Rows]:
             f"{step.table.full_name}: VACUUM has taken {len(missing)} files of version {step.after.version}"
         )
     empty = _empty(data, step.table)
-    with _told(step.table), reader.connection(data.spill, readable=[data.table_root]) as database:
+    with (
+        _at_hand(data, step) as (readable, removed, added),
+        _told(step.table),
+        reader.connection(data.spill, readable=[readable]) as database,
+    ):
         database.register("empty", empty)
-        database.execute(f"CREATE VIEW before AS FROM empty{_files(step.removed)}")
-        database.execute(f"CREATE VIEW after AS FROM empty{_files(step.added)}")
+        database.execute(f"CREATE VIEW before AS FROM empty{_files(removed)}")
+        database.execute(f"CREATE VIEW after AS FROM empty{_files(added)}")
         key = ", ".join(f'"{name}"' for name in step.table.key)
         # Without files before there is nothing to compare: then no row is held.
         written, gone = (
@@ -127,6 +134,31 @@ def opened(data: DataDir, step: Step) -> Iterator[Rows]:
         database.execute(f"CREATE {written}")
         database.execute(f"CREATE {gone} SELECT {key} FROM before ANTI JOIN after USING ({key})")  # noqa: S608 - declared names
         yield Rows(database, step.table, set(empty.column_names))
+
+
+@contextmanager
+def _at_hand(data: DataDir, step: Step) -> Iterator[tuple[Path, tuple[Path, ...], tuple[Path, ...]]]:
+    """A folder of this machine, and in it the files that the step took away and brought, for as long as the block."""
+    root = data.table_root
+    if isinstance(root, Path):
+        yield root, _local(step.removed), _local(step.added)
+        return
+    data.spill.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=data.spill, prefix="sink-") as name:
+        folder = Path(name)
+        yield folder, _brought(step.removed, folder / "removed"), _brought(step.added, folder / "added")
+
+
+def _local(files: "tuple[Place, ...]") -> tuple[Path, ...]:
+    return tuple(file for file in files if isinstance(file, Path))
+
+
+def _brought(files: "tuple[Place, ...]", folder: Path) -> tuple[Path, ...]:
+    folder.mkdir()
+    here = tuple(folder / f"{number:06}.parquet" for number in range(len(files)))
+    for file, target in zip(files, here, strict=True):
+        storage.copy(file, target)
+    return here
 
 
 @contextmanager
@@ -146,13 +178,13 @@ def behind(data: DataDir, table: Table, at: Position | None) -> int:
     return sum(version > (at.version if at else -1) for version in versions)
 
 
-def _has_news(folder: Path, at: Position) -> bool:
+def _has_news(folder: "Place", at: Position) -> bool:
     """Whether it is worth opening the table: it has a version after this one, or lacks this one."""
     log = folder / "_delta_log"
     return (log / f"{at.version + 1:020}.json").exists() or not (log / f"{at.version:020}.json").exists()
 
 
-def _following(folder: Path, table: Table, at: Position, newest: Position) -> Step:
+def _following(folder: "Place", table: Table, at: Position, newest: Position) -> Step:
     """The next version that changes rows, or the newest where none does."""
     for version in range(at.version + 1, newest.version + 1):
         change = delta_log.file_change(folder, version)

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 from detect_secrets import SecretsCollection
 from detect_secrets.settings import transient_settings
 
-from wardhouse.supply_chain import CONFIGURATIONS, Part, bill_of_materials, libraries, not_allowed, packages, page
+from wardhouse.bootstrap import CONFIGURATIONS
+from wardhouse.supply_chain import Part, bill_of_materials, libraries, not_allowed, packages, page
 
 
 def test_every_package_of_the_lock_has_a_hash_of_each_of_its_files() -> None:

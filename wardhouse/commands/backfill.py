@@ -153,7 +153,7 @@ def _dry_run(found: "Found", source: str, data: DataDir, report: Path | None) ->
     known: dict[str, Lines] = {}
     # Each is encoded, and so held against its contract.
     new_resources = sum(part.num_rows for part in resource_parts(found.resources, source, known, data))
-    spark = build_session("wardhouse-backfill", Settings().jars, memory="2g")
+    spark = build_session("wardhouse-backfill", Settings().jars, memory="2g", lake=data.lake)
     try:
         fates = sum((judged(spark, part) for part in parts(found.events, source, known, data)), Counter())
     finally:

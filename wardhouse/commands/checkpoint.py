@@ -195,7 +195,7 @@ def _restore(jars: Path, memory: str, data: DataDir, planned: "Restoration") -> 
     from wardhouse.backup import restore as do
     from wardhouse.status import utc_now
 
-    spark = build_session("wardhouse-restore", jars, memory=memory)
+    spark = build_session("wardhouse-restore", jars, memory=memory, lake=data.lake)
     try:
         do(spark, data, planned, utc_now())
     finally:

@@ -105,6 +105,7 @@ def environment(data: DataDir) -> dict[str, str]:
     """What dbt reads from the environment: where the project is, where its tables, logs and artefacts go."""
     return {
         "WARD_DATA_DIR": str(data.root),
+        "WARD_LAKE": str(data.lake),
         "DBT_PROJECT_DIR": str(PROJECT),
         "DBT_PROFILES_DIR": str(PROJECT),
         "DBT_TARGET_PATH": str(data.root / "dbt" / "target"),
@@ -119,7 +120,7 @@ def open_session(settings: Settings, data: DataDir, memory: str) -> "SparkSessio
 
     # Where Spark makes an empty folder for each schema; every table has a place of its own.
     warehouse = {"spark.sql.warehouse.dir": str(data.root / "dbt" / "warehouse")}
-    spark = build_session("wardhouse-dbt", settings.jars, memory=memory, conf=warehouse)
+    spark = build_session("wardhouse-dbt", settings.jars, memory=memory, conf=warehouse, lake=data.lake)
     # dbt asks for the session anew with every statement, and Spark warns each time that it has one already.
     spark.sparkContext.setLogLevel("ERROR")
     register(spark, data)
@@ -136,7 +137,7 @@ def register(spark: "SparkSession", data: DataDir) -> None:
     for table in TABLES:
         if table.full_name in flow_named("cohorts").reads:
             delta.create(spark, table, data.table(table))
-    for log in sorted(data.table_root.glob("*/*/_delta_log")):
+    for log in data.table_root.glob("*/*/_delta_log"):
         layer, name = log.parts[-3:-1]
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS `{layer}`")
         spark.sql(f"CREATE TABLE IF NOT EXISTS `{layer}`.`{name}` USING DELTA LOCATION '{log.parent.as_uri()}'")

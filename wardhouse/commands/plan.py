@@ -45,7 +45,7 @@ def apply(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
             typer.echo(f"done: topic {name}: created")
         steps = table_steps(data, TABLES)
         if any(step.statement for step in steps):
-            spark = build_session("wardhouse-apply", settings.jars)
+            spark = build_session("wardhouse-apply", settings.jars, lake=data.lake)
             try:
                 apply_tables(spark, steps)
             finally:

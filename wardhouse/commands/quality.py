@@ -49,7 +49,7 @@ def run(
         live = any(read_state(data, name) for name in ("stream", "stream-lakehouse"))
     with failures(SessionError, TableMissingError, runner.ValidationError):
         versions = runner.pin(data, runner.to_check(data, live=live))
-        spark = build_session("wardhouse-quality", settings.jars, memory=memory)
+        spark = build_session("wardhouse-quality", settings.jars, memory=memory, lake=data.lake)
         try:
             results = runner.run(
                 spark,

@@ -68,11 +68,11 @@ def prove(settings: Settings, data: DataDir, bootstrap: str, memory: str) -> "Le
 
     config = StreamConfig(data, bootstrap, settings.topics(), settings.jars, SLOTS, memory)
     cluster = cluster_of(settings, SLOTS)
-    spark = build_session("wardhouse-verify", config.jars, cores=SLOTS, memory=memory, cluster=cluster)
+    spark = build_session("wardhouse-verify", config.jars, cores=SLOTS, memory=memory, cluster=cluster, lake=data.lake)
     try:
         if cluster is not None:
             require_shared_address(cluster.master, bootstrap)
-            require(spark, cluster, data.run)
+            require(spark, cluster, data)
         return verify_ledger(spark, config, broker_offsets(config))
     finally:
         spark.stop()

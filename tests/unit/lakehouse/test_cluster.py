@@ -18,7 +18,7 @@ def jars(tmp_path: Path) -> Path:
 
 
 def test_an_application_takes_its_executors_and_leaves_the_rest_of_the_cluster(jars: Path) -> None:
-    assert settings(ELSEWHERE, jars) == {
+    assert settings(ELSEWHERE, [jars]) == {
         "spark.driver.host": "198.51.100.7",
         "spark.driver.bindAddress": "0.0.0.0",  # noqa: S104 - what is expected
         "spark.executor.instances": "3",
@@ -33,14 +33,14 @@ def test_an_application_takes_its_executors_and_leaves_the_rest_of_the_cluster(j
 
 
 def test_jars_that_workers_have_already_are_not_sent(jars: Path) -> None:
-    asked = settings(Cluster(HERE, 2, 2, executor_jars="/opt/wardhouse/jars"), jars)
+    asked = settings(Cluster(HERE, 2, 2, executor_jars="/opt/wardhouse/jars"), [jars])
 
     assert asked["spark.executor.extraClassPath"] == "/opt/wardhouse/jars/*"
     assert "spark.jars" not in asked
 
 
 def test_a_driver_beside_its_master_is_reached_and_listens_on_the_loopback_address_alone(jars: Path) -> None:
-    asked = settings(Cluster(HERE, 1, 1), jars)
+    asked = settings(Cluster(HERE, 1, 1), [jars])
 
     assert (asked["spark.driver.host"], asked["spark.driver.bindAddress"]) == ("127.0.0.1", "127.0.0.1")
 

@@ -152,27 +152,30 @@ def test_only_a_missing_token_provider_alone_calls_for_the_other_revision() -> N
     assert not bootstrap.lacks_only_token_provider("Server access error")
 
 
+BRINGS_EACH = (
+    "mkdir -p .jars/.new; cd .jars/.new; mkdir spark kafka mqtt storage;"
+    " touch spark/delta-spark_1.jar kafka/kafka_2.jar mqtt/artemis-mqtt-protocol-3.jar storage/hadoop-aws-4.jar"
+)
+"""What stands in for Ivy, where it finds everything."""
+
+
 def test_jars_of_an_earlier_declaration_leave_the_class_path(project: Project, tool: Tool) -> None:
     (project.jars / "kafka").mkdir(parents=True)
     (project.jars / "kafka" / "kafka_old.jar").touch()
-    java = tool(
-        "java",
-        "mkdir -p .jars/.new/spark .jars/.new/kafka .jars/.new/mqtt; touch .jars/.new/spark/delta-spark_1.jar"
-        " .jars/.new/kafka/kafka_2.jar .jars/.new/mqtt/artemis-mqtt-protocol-3.jar",
-    )
+    java = tool("java", BRINGS_EACH)
     bootstrap.resolve_jars(project, Java(str(java), 17), lambda _: None)
     assert sorted(str(path.relative_to(project.jars)) for path in project.jars.rglob("*.jar")) == [
         "kafka/kafka_2.jar",
         "mqtt/artemis-mqtt-protocol-3.jar",
         "spark/delta-spark_1.jar",
+        "storage/hadoop-aws-4.jar",
     ]
 
 
 def test_the_other_token_provider_is_taken_with_one_line_of_warning(project: Project, tool: Tool) -> None:
     java = tool(
         "java",
-        'case "$1" in -Dtoken.provider.revision=4.1.0-preview1) mkdir -p .jars/.new; cd .jars/.new;'
-        " mkdir spark kafka mqtt; touch spark/delta-spark_1.jar kafka/kafka_2.jar mqtt/artemis-mqtt-protocol-3.jar;;"
+        f'case "$1" in -Dtoken.provider.revision=4.1.0-preview1) {BRINGS_EACH};;'
         f" *) cat <<'END'\n{IVY_LACKS_ONE}END\nexit 1;; esac",
     )
     said: list[str] = []
