@@ -26,6 +26,7 @@ ANSWER_S = 5.0
 _STARTUP_MS = 30_000
 _SESSION_MS = 10_000
 """How long the partitions of a member that is gone for good stay without one."""
+_LAG_MS = 100
 _DELIVERY_TIMEOUT_MS = 3_600_000
 """An hour: what was decided waits for a broker that is away. After it the member ends with an error, and its successor
 does what is not recorded."""
@@ -205,8 +206,16 @@ class Patience:
             raise StoppedError from error
 
 
-def lag(consumer: KafkaConsumer, place: TopicPartition) -> int:
-    """Records of a partition that were not read yet."""
-    end = consumer.highwater(place)
-    position = consumer.position(place, timeout_ms=100)
-    return 0 if end is None or position is None else max(end - position, 0)
+def lag(consumer: KafkaConsumer) -> int | None:
+    """Records of the assigned partitions that were not read yet; None where the broker does not say."""
+    places = consumer.assignment()
+    ends = {place: consumer.highwater(place) for place in places}
+    # The client knows the end of a partition once it begins to hand its records out: a backlog is first that of one.
+    unknown = [place for place, end in ends.items() if end is None]
+    try:
+        if unknown:
+            ends |= consumer.end_offsets(unknown, timeout_ms=_LAG_MS)
+        read = {place: consumer.position(place, timeout_ms=_LAG_MS) for place in places}
+    except KafkaError:
+        return None
+    return None if None in read.values() else sum(max(end - read[place], 0) for place, end in ends.items())

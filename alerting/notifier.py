@@ -478,7 +478,7 @@ class _Notifier:
             {
                 "at": datetime.now(UTC).isoformat(),
                 "rate": round((counts.records - self._records_before) / max(now - self._since, 0.001), 1),
-                "lag": sum(lag(self._kafka.consumer, place) for place in self._kafka.consumer.assignment()),
+                "lag": lag(self._kafka.consumer),
                 **asdict(counts),
                 "waiting": {
                     worker.name.removeprefix("notify "): waiting

@@ -461,7 +461,7 @@ class _Router:
             {
                 "at": datetime.now(UTC).isoformat(),
                 "rate": round((counts.records - self._records_before) / max(now - self._reported, 0.001), 1),
-                "lag": sum(lag(self._kafka.consumer, place) for place in places),
+                "lag": lag(self._kafka.consumer),
                 "open": self._engine.open_alerts({place.partition for place in places}),
                 "pack": self._engine.pack.label,
                 **asdict(counts),
