@@ -31,6 +31,11 @@ with DAG(
     BashOperator(
         task_id="build_models",
         bash_command="ward dbt build",
+        # Whose part the models' runs are; nothing where nobody collects lineage.
+        env={
+            "OPENLINEAGE_PARENT_ID": "{{ macros.OpenLineageProviderPlugin.lineage_parent_id(task_instance)"
+            " if macros.OpenLineageProviderPlugin is defined else '' }}"
+        },
         inlets=[Asset(table) for table in FLOW.reads],
         outlets=[Asset(table) for table in FLOW.writes],
         append_env=True,

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
 
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import Flow
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "wardhouse"
 PRODUCER = "urn:wardhouse"
+_PARENT_VARIABLE = "OPENLINEAGE_PARENT_ID"
 _VARIABLES = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__TYPE")
 _WAITING = 1_000
 """Events that wait for a receiver that is slow; more are dropped."""
@@ -69,20 +71,40 @@ def of_flow(flow: Flow) -> Job:
     return Job(flow.name, about, flow.owner, "SPARK", "STREAMING", flow.reads, writes)
 
 
-def event(job: Job, run: str, state: State, places: Places, error: str | None = None) -> "RunEvent":
+class Parent(NamedTuple):
+    """The run that another is part of: its job's namespace and name, and its id (a UUID)."""
+
+    namespace: str
+    job: str
+    run: str
+
+
+def parent(environment: Mapping[str, str] = os.environ) -> Parent | None:
+    """Who started this process, by OpenLineage's variable for it; None where nobody says. Raises LineageError."""
+    given = environment.get(_PARENT_VARIABLE)
+    if not given:
+        return None
+    try:
+        # A namespace may hold slashes of its own.
+        namespace, job, run = given.rsplit("/", 2)
+        return Parent(namespace, job, str(UUID(run)))
+    except ValueError:
+        raise LineageError(f"{_PARENT_VARIABLE} is {given!r}, wanted NAMESPACE/JOB/RUN, the last a UUID") from None
+
+
+def event(
+    job: Job, run: str, state: State, places: Places, error: str | None = None, parent: Parent | None = None
+) -> "RunEvent":
     """One event of a run (a UUID). Names are declared ones: ``silver.observation``, ``vitals``."""
     from openlineage.client import event_v2
-    from openlineage.client.facet_v2 import documentation_job, error_message_run, job_type_job, ownership_job
+    from openlineage.client.facet_v2 import documentation_job, job_type_job, ownership_job
 
     kind, at = state
-    failed: dict[str, Any] = {}
-    if error is not None:
-        failed["errorMessage"] = error_message_run.ErrorMessageRunFacet(error, "PYTHON", producer=PRODUCER)
     return event_v2.RunEvent(
         eventTime=at.isoformat(),
         eventType=event_v2.RunState[kind],
         producer=PRODUCER,
-        run=event_v2.Run(run, failed),
+        run=event_v2.Run(run, _run_facets(error, parent)),
         job=event_v2.Job(
             NAMESPACE,
             job.name,
@@ -95,6 +117,18 @@ def event(job: Job, run: str, state: State, places: Places, error: str | None = 
         inputs=_datasets(event_v2.InputDataset, job.reads, places),
         outputs=_datasets(event_v2.OutputDataset, job.writes, places),
     )
+
+
+def _run_facets(error: str | None, parent: Parent | None) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import error_message_run, parent_run
+
+    found: dict[str, Any] = {}
+    if error is not None:
+        found["errorMessage"] = error_message_run.ErrorMessageRunFacet(error, "PYTHON", producer=PRODUCER)
+    if parent is not None:
+        of = parent_run.Job(parent.namespace, parent.job)
+        found["parent"] = parent_run.ParentRunFacet(parent_run.Run(parent.run), of, producer=PRODUCER)
+    return found
 
 
 _TABLES = {table.full_name: table for table in TABLES}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
-from lakehouse.lineage import Job, Kind, Places, event
+from lakehouse.lineage import Job, Kind, Parent, Places, event
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
@@ -16,10 +16,10 @@ _OWNER = "data-engineering"
 _ENDS: Mapping[str, Kind] = {"success": "COMPLETE", "error": "FAIL"}
 
 
-def events(target: Path, places: Places, since: datetime) -> "Iterator[RunEvent]":
+def events(target: Path, places: Places, since: datetime, parent: Parent | None = None) -> "Iterator[RunEvent]":
     """Begin and end of every model that the last invocation built; nothing where that was before ``since``.
 
-    ``target`` is the folder of manifest.json and run_results.json.
+    ``target`` is the folder of manifest.json and run_results.json, ``parent`` who had it built.
     """
     manifest, results = (_read(target / name) for name in ("manifest.json", "run_results.json"))
     if manifest is None or results is None or _instant(results["metadata"]["generated_at"]) < since:
@@ -41,8 +41,8 @@ def events(target: Path, places: Places, since: datetime) -> "Iterator[RunEvent]
         run = str(uuid5(NAMESPACE_URL, f"{results['metadata']['invocation_id']}/{result['unique_id']}"))
         begun, ended = (_instant(executed[name]) for name in ("started_at", "completed_at"))
         error = "the model could not be built: dbt's log says why" if result["status"] == "error" else None
-        yield event(job, run, ("START", begun), places)
-        yield event(job, run, (_ENDS[result["status"]], ended), places, error)
+        yield event(job, run, ("START", begun), places, parent=parent)
+        yield event(job, run, (_ENDS[result["status"]], ended), places, error, parent)
 
 
 def _relations(manifest: Mapping[str, Any], names: list[str]) -> Iterator[str]:

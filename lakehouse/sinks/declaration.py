@@ -39,9 +39,17 @@ class Kind(StrEnum):
     """MySQL and MariaDB."""
     INFLUXDB = "influxdb"
     """InfluxDB 1, by its line protocol."""
+    MONGODB = "mongodb"
+    CASSANDRA = "cassandra"
 
 
-_PORTS = {Kind.POSTGRESQL: 5432, Kind.MYSQL: 3306, Kind.INFLUXDB: 8086}
+_PORTS = {
+    Kind.POSTGRESQL: 5432,
+    Kind.MYSQL: 3306,
+    Kind.INFLUXDB: 8086,
+    Kind.MONGODB: 27017,
+    Kind.CASSANDRA: 9042,
+}
 
 
 @dataclass(frozen=True)

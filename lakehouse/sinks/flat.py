@@ -3,9 +3,16 @@
 In JSON, instants are RFC 3339 in UTC and bytes are hexadecimal digits.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakehouse.table import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_T = TypeVar("_T")
 
 
 def is_nested(type_: str) -> bool:
@@ -16,6 +23,19 @@ def is_nested(type_: str) -> bool:
 def flat_sql(columns: Iterable[Column], there: Callable[[str], bool]) -> str:
     """A SELECT list of DuckDB for these columns; one that the table does not have yet is NULL."""
     return ", ".join(_flat(column) if there(column.name) else f'NULL AS "{column.name}"' for column in columns)
+
+
+def row_by_row(batches: "Iterable[pa.RecordBatch]") -> Iterator[dict[str, Any]]:
+    """The rows of batches, each by the names of its columns; texts of JSON stay texts."""
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def together(items: Iterable[_T], most: int) -> Iterator[list[_T]]:
+    """The items in lists of so many; the last may have fewer."""
+    left = iter(items)
+    while some := list(islice(left, most)):
+        yield some
 
 
 def _flat(column: Column) -> str:

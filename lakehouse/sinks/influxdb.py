@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.sinks.changes import Position, Rows, Step
 from lakehouse.sinks.declaration import Sink
-from lakehouse.sinks.series import PointError, chunks, deletion, has_gaps, line
-from lakehouse.sinks.store import PROGRESS, StoreError
+from lakehouse.sinks.flat import row_by_row, together
+from lakehouse.sinks.series import PointError, deletion, has_gaps, line
+from lakehouse.sinks.store import PROGRESS, StoreError, usable
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
     import httpx
-    import pyarrow as pa
 
 _TIMEOUT_S = 60.0
 _POINTS = 5_000
@@ -75,13 +75,13 @@ class _InfluxDB:
             if step.before is None:
                 self._query(f'DROP MEASUREMENT "{step.table.name}"')
             else:
-                outdated = chain(_rows(rows.gone()), _rows(rows.updated()) if has_gaps(step.table) else ())
-                for statements in chunks((f"{deletion(step.table, key)};" for key in outdated), _DELETIONS):
-                    self._query(statements)
+                outdated = chain(rows.gone(), rows.updated() if has_gaps(step.table) else ())
+                for keys in together(row_by_row(outdated), _DELETIONS):
+                    self._query("\n".join(f"{deletion(step.table, key)};" for key in keys))
                     pulse(0)
-            for points in chunks((line(step.table, row) for row in _rows(rows.written())), _POINTS):
-                self._write(points)
-                pulse(points.count("\n") + 1)
+            for some in together(row_by_row(rows.written()), _POINTS):
+                self._write("\n".join(line(step.table, row) for row in some))
+                pulse(len(some))
         after = step.after
         self._write(f'{PROGRESS},table={step.table.full_name} table_id="{after.table_id}",version={after.version}i 0')
 
@@ -93,8 +93,7 @@ class _InfluxDB:
         self.prepare()
         self._write("ward_sink_check one=1 0")
         self._query('DROP MEASUREMENT "ward_sink_check"')
-        encrypted = "by TLS" if self._sink.tls else "without TLS, on this machine"
-        return (f"InfluxDB {self.ping()} answers {encrypted}", "rights are as they must be")
+        return usable(f"InfluxDB {self.ping()}", self._sink)
 
     def close(self) -> None:
         self._client.close()
@@ -126,11 +125,6 @@ class _InfluxDB:
         if answer.status_code not in (200, 204):
             raise StoreError(f"InfluxDB answers {answer.status_code}: {answer.text.strip()[:_SAID]}")
         return answer
-
-
-def _rows(batches: "Iterator[pa.RecordBatch]") -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        yield from batch.to_pylist()
 
 
 @contextmanager

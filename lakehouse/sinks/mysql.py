@@ -27,7 +27,7 @@ from lakehouse.sinks.relational import (
     refresh,
     status_view,
 )
-from lakehouse.sinks.store import PROGRESS, StoreError
+from lakehouse.sinks.store import PROGRESS, StoreError, late, usable
 from lakehouse.table import Column, Table
 from lakehouse.tables import ALERT
 
@@ -209,8 +209,7 @@ class _MySQL:
                 with suppress(pymysql.MySQLError):
                     for statement in _CHECK_ENDS:
                         self.execute(statement)
-        encrypted = "by TLS" if self._sink.tls else "without TLS, on this machine"
-        return (f"{version} answers {encrypted}", "rights are as they must be")
+        return usable(version, self._sink)
 
     def close(self) -> None:
         self._connection.close()
@@ -280,7 +279,7 @@ class _MySQL:
                 step.before.version,
             )
         if changed != 1:
-            raise StoreError(f"{name}: another ward sink writes here too, or it is to be loaded again")
+            raise late(step.table)
 
     def _take(self, table: Table, rows: Rows, pulse: Callable[[int], None]) -> None:
         same = " AND ".join(f"{quoted(one)} = %s" for one in table.key)

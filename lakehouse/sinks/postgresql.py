@@ -26,7 +26,7 @@ from lakehouse.sinks.relational import (
     refresh,
     status_view,
 )
-from lakehouse.sinks.store import PROGRESS, StoreError
+from lakehouse.sinks.store import PROGRESS, StoreError, late, usable
 from lakehouse.table import Column, Table
 from lakehouse.tables import ALERT
 
@@ -161,8 +161,7 @@ class _PostgreSQL:
                 for table in self._sink.tables:
                     self._execute(f"DELETE FROM {_name(table)} WHERE false")  # noqa: S608 - declared names
                 self._execute("CREATE TEMP TABLE ward_check (one int) ON COMMIT DROP")
-        encrypted = "by TLS" if self._sink.tls else "without TLS, on this machine"
-        return (f"PostgreSQL {version[0] if version else ''} answers {encrypted}", "rights are as they must be")
+        return usable(f"PostgreSQL {version[0] if version else ''}", self._sink)
 
     def close(self) -> None:
         self._connection.close()
@@ -227,7 +226,7 @@ class _PostgreSQL:
                 step.before.version,
             )
         if changed != 1:
-            raise StoreError(f"{name}: another ward sink writes here too, or it is to be loaded again")
+            raise late(step.table)
 
     def _load(self, table: Table, rows: Rows, pulse: Callable[[int], None]) -> None:
         self._execute(f"DELETE FROM {_name(table)}")  # noqa: S608 - declared names

@@ -4,7 +4,7 @@ A table that has an instant in its key is a measurement of its name. The instant
 the rest of the key is its tags, and all other columns are fields. So a row that is written again is the same point.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
 from typing import Any
@@ -71,18 +71,6 @@ def deletion(table: Table, key: Mapping[str, Value]) -> str:
     if not isinstance(time, datetime):
         raise PointError(f"{table.full_name}: a key has no instant")
     return f'DELETE FROM "{table.name}" WHERE {" AND ".join(conditions)} AND time = {microseconds(time)}u'  # noqa: S608
-
-
-def chunks(lines: Iterable[str], size: int) -> Iterable[str]:
-    """The lines joined, at most ``size`` of them together."""
-    held: list[str] = []
-    for one in lines:
-        held.append(one)
-        if len(held) == size:
-            yield "\n".join(held)
-            held = []
-    if held:
-        yield "\n".join(held)
 
 
 def _name(text: str) -> str:

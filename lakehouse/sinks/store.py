@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 PROGRESS = "ward_sink_progress"
 """The table, or measurement, in which a sink keeps how far it has each table."""
 
-DRIVERS = {Kind.POSTGRESQL: "psycopg", Kind.MYSQL: "pymysql", Kind.INFLUXDB: "httpx"}
+DRIVERS = {
+    Kind.POSTGRESQL: "psycopg",
+    Kind.MYSQL: "pymysql",
+    Kind.INFLUXDB: "httpx",
+    Kind.MONGODB: "pymongo",
+    Kind.CASSANDRA: "cassandra",
+}
 
 
 class StoreError(RuntimeError):
@@ -23,6 +29,17 @@ class StoreError(RuntimeError):
 
 class StoppedError(Exception):
     """Asked to stop in the middle of a step, which leaves no trace in the sink or is taken again."""
+
+
+def late(table: Table) -> StoreError:
+    """Why a step is refused that does not begin where the sink stands."""
+    return StoreError(f"{table.full_name}: another ward sink writes here too, or it is to be loaded again")
+
+
+def usable(server: str, sink: Sink) -> tuple[str, ...]:
+    """What a check says of a server, named with its version, that was tried and found good."""
+    encrypted = "by TLS" if sink.tls else "without TLS, on this machine"
+    return (f"{server} answers {encrypted}", "rights are as they must be")
 
 
 class Store(Protocol):

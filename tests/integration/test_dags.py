@@ -337,6 +337,15 @@ def test_a_command_that_fails_fails_the_run_and_its_words_are_in_the_log_and_som
     assert got[0]["message"].startswith("cohorts: task build_models of run ")
 
 
+def lineage_to(file):
+    transport = {"TYPE": "file", "LOG_FILE_PATH": str(file), "APPEND": "true"}
+    return {f"OPENLINEAGE__TRANSPORT__{name}": value for name, value in transport.items()}
+
+
+def told_in(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 def test_tables_are_checked_and_their_errors_held_against_the_budget_and_lineage_is_told(home, tmp_path):
     import deltalake
 
@@ -346,13 +355,10 @@ def test_tables_are_checked_and_their_errors_held_against_the_budget_and_lineage
     write(data, OBSERVATION, [observation(1, 80.0), observation(2, 90.0)])
     write(data, DEVICE_MESSAGE, [{"topic": "vitals", "partition": 0, "offset": 1, "received_at": AT, "value": b"{}"}])
 
-    transport = {"TYPE": "file", "LOG_FILE_PATH": str(tmp_path / "lineage"), "APPEND": "true"}
-    lineage = {f"OPENLINEAGE__TRANSPORT__{name}": value for name, value in transport.items()}
-
-    quality = run_dag({**environment, **lineage}, "data_quality", {"live": False})
+    quality = run_dag({**environment, **lineage_to(tmp_path / "lineage")}, "data_quality", {"live": False})
 
     assert quality.returncode == 0, quality.stdout
-    events = [json.loads(line) for line in (tmp_path / "lineage").read_text().splitlines()]
+    events = told_in(tmp_path / "lineage")
     ended = {event["job"]["name"] for event in events if event["eventType"] == "COMPLETE"}
     assert {"data_quality", "data_quality.check_tables", "data_quality.hold_error_budget"} <= ended
     results = deltalake.DeltaTable(data.table(VALIDATION_RESULT)).to_pyarrow_table().to_pylist()
@@ -432,9 +438,18 @@ def test_history_lands_bucket_by_bucket_and_is_then_modelled_maintained_backed_u
         ("stream_checkpoints", {"backup": True}),
         ("research_snapshot", {"name": "first"}),
     ):
-        ran = run_dag(environment, dag_id, conf)
+        ran = run_dag({**environment, **lineage_to(tmp_path / f"{dag_id}.lineage")}, dag_id, conf)
         assert ran.returncode == 0, ran.stdout
 
+    models, tasks = [], set()
+    for event in told_in(tmp_path / "cohorts.lineage"):
+        if event["job"]["namespace"] == "wardhouse":
+            models.append(event["run"]["facets"]["parent"])
+        else:
+            tasks.add((event["job"]["name"], event["run"]["runId"]))
+    assert models
+    assert {(one["job"]["name"], one["run"]["runId"]) for one in models} <= tasks
+    assert {one["job"]["name"] for one in models} == {"cohorts.build_models"}
     hours = query(data, "SELECT sum(count) AS values FROM mart.vital_sign_hourly").to_pylist()
     assert hours == query(data, "SELECT count(value) AS values FROM silver.observation").to_pylist()
     kept = query(data, "SELECT DISTINCT table_name FROM operation.table_maintenance").to_pylist()

@@ -21,13 +21,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pymongo import MongoClient
 
 from lakehouse.datadir import DataDir
 from lakehouse.sinks import relational
 from lakehouse.sinks.changes import next_step, opened
 from lakehouse.sinks.copier import Copier, run
 from lakehouse.sinks.declaration import DEFAULT_TABLES, Kind, Sink
-from lakehouse.sinks.store import StoreError, open_store
+from lakehouse.sinks.store import StoppedError, StoreError, open_store
 from lakehouse.table import Column, Table
 from lakehouse.tables import ALERT, ALERT_EVENT, EARLY_WARNING_SCORE, OBSERVATION, OBSERVATION_QUARANTINE
 from lakehouse.tables import VITAL_SIGN_MINUTE as MINUTE
@@ -39,7 +40,7 @@ from tests.fixtures.servers import PASSWORD
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 SPO2 = "59408-5"
 
 
@@ -52,7 +53,8 @@ class Site:
     ask: Callable[[str], list[tuple[Any, ...]]]
 
     def named(self, table: Table, suffix: str = "") -> str:
-        return f"gold{'.' if self.sink.kind is Kind.POSTGRESQL else '_'}{table.name}{suffix}"
+        layer = {Kind.POSTGRESQL: "gold.", Kind.CASSANDRA: "ward.gold_"}.get(self.sink.kind, "gold_")
+        return f"{layer}{table.name}{suffix}"
 
 
 def asked_of_postgresql(port: int, statement: str) -> list[tuple[Any, ...]]:
@@ -78,7 +80,34 @@ def asked_of_influxdb(port: int, statement: str) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for series in found for row in series["values"]), key=repr)
 
 
-ASKED = {"postgresql": asked_of_postgresql, "mariadb": asked_of_mariadb, "influxdb": asked_of_influxdb}
+def asked_of_mongodb(port: int, statement: str) -> list[tuple[Any, ...]]:
+    """Fields of every document, for ``find COLLECTION FIELD ..``; or the names of collections, for ``show``."""
+    with MongoClient[dict[str, Any]](
+        "127.0.0.1", port, username="ward", password=PASSWORD, tz_aware=True
+    ) as client:
+        match statement.split():
+            case ["drop"]:
+                client.drop_database("ward")
+                return []
+            case ["show"]:
+                return [(name,) for name in client["ward"].list_collection_names()]
+            case ["find", collection, *fields]:
+                documents = client["ward"][collection].find()
+                return sorted((tuple(map(one.get, fields)) for one in documents), key=repr)
+    raise AssertionError(statement)
+
+
+def asked_of_cassandra(port: int, statement: str) -> list[tuple[Any, ...]]:
+    return sorted(servers.asked_of_cassandra(port, statement), key=repr)
+
+
+ASKED = {
+    "postgresql": asked_of_postgresql,
+    "mariadb": asked_of_mariadb,
+    "influxdb": asked_of_influxdb,
+    "mongodb": asked_of_mongodb,
+    "cassandra": asked_of_cassandra,
+}
 
 
 def site_of(name: str, server: servers.Process) -> Site:
@@ -95,23 +124,31 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, serv
         servers.postgresql(folder / "postgresql") as one,
         servers.mariadb(folder / "mariadb") as two,
         servers.influxdb(folder / "influxdb") as three,
+        servers.mongodb(folder / "mongodb") as four,
+        servers.cassandra(folder / "cassandra") as five,
     ):
-        yield {"postgresql": one, "mariadb": two, "influxdb": three}
+        yield {"postgresql": one, "mariadb": two, "influxdb": three, "mongodb": four, "cassandra": five}
 
 
 def emptied(site: Site) -> Site:
     """Every test begins with an empty database."""
-    if site.sink.kind is Kind.POSTGRESQL:
-        site.ask("DROP SCHEMA IF EXISTS gold, silver, ward CASCADE")
-    else:
-        site.ask("DROP DATABASE ward")
-        if site.sink.kind is Kind.MYSQL:
+    match site.sink.kind:
+        case Kind.POSTGRESQL:
+            site.ask("DROP SCHEMA IF EXISTS gold, silver, ward CASCADE")
+        case Kind.MYSQL:
+            site.ask("DROP DATABASE ward")
             with pymysql.connect(host="127.0.0.1", port=site.sink.port, user="ward", password=PASSWORD) as connection:
                 connection.cursor().execute("CREATE DATABASE ward")
+        case Kind.INFLUXDB:
+            site.ask("DROP DATABASE ward")
+        case Kind.MONGODB:
+            site.ask("drop")
+        case Kind.CASSANDRA:
+            servers.empty_keyspace(site.sink.port)
     return site
 
 
-@pytest.fixture(params=["postgresql", "mariadb", "influxdb"])
+@pytest.fixture(params=["postgresql", "mariadb", "influxdb", "mongodb", "cassandra"])
 def site(request: pytest.FixtureRequest, running: dict[str, servers.Process]) -> Site:
     return emptied(site_of(request.param, running[request.param]))
 
@@ -119,6 +156,17 @@ def site(request: pytest.FixtureRequest, running: dict[str, servers.Process]) ->
 @pytest.fixture(params=["postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest, running: dict[str, servers.Process]) -> Site:
     return emptied(site_of(request.param, running[request.param]))
+
+
+@pytest.fixture(params=["mongodb", "cassandra"])
+def by_key(request: pytest.FixtureRequest, running: dict[str, servers.Process]) -> Site:
+    """Databases that write a row over the one with its key, and have no transactions over rows."""
+    return emptied(site_of(request.param, running[request.param]))
+
+
+@pytest.fixture
+def cassandra(running: dict[str, servers.Process]) -> Site:
+    return emptied(site_of("cassandra", running["cassandra"]))
 
 
 @pytest.fixture
@@ -221,12 +269,23 @@ def in_table(data: DataDir, table: Table, *columns: str) -> list[tuple[Any, ...]
 
 def minutes_in(site: Site) -> list[tuple[Any, ...]]:
     """Patient, code, minute and last value."""
-    if site.sink.kind is Kind.INFLUXDB:
-        rows = site.ask(f'SELECT "patient_id", "code", "last" FROM "{MINUTE.name}"')
-        return sorted(((p, c, datetime.fromtimestamp(at / 1e6, UTC), value) for at, p, c, value in rows), key=repr)
-    last = '"last"' if site.sink.kind is Kind.POSTGRESQL else "`last`"
-    rows = site.ask(f"SELECT patient_id, code, minute, {last} FROM {site.named(MINUTE)}")
-    return sorted(((p, c, at.replace(tzinfo=UTC) if at.tzinfo is None else at, v) for p, c, at, v in rows), key=repr)
+    match site.sink.kind:
+        case Kind.INFLUXDB:
+            asked = site.ask(f'SELECT "patient_id", "code", "last" FROM "{MINUTE.name}"')
+            rows = [(p, c, at, value) for at, p, c, value in asked]
+        case Kind.MONGODB:
+            rows = site.ask(f"find {site.named(MINUTE)} patient_id code minute last")
+        case kind:
+            last = "`last`" if kind is Kind.MYSQL else '"last"'
+            rows = site.ask(f"SELECT patient_id, code, minute, {last} FROM {site.named(MINUTE)}")
+    return sorted(((p, c, as_instant(at), value) for p, c, at, value in rows), key=repr)
+
+
+def as_instant(at: Any) -> datetime:
+    """As a database gives it: microseconds since the epoch, or an instant, which is UTC."""
+    if isinstance(at, int):
+        return datetime.fromtimestamp(at / 1e6, UTC)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
 
 def expected_minutes(data: DataDir) -> list[tuple[Any, ...]]:
@@ -265,6 +324,8 @@ def test_a_value_that_becomes_unknown_is_unknown_in_the_database(site: Site, fil
     if site.sink.kind is Kind.INFLUXDB:
         assert site.ask(f'SELECT "total", "risk" FROM "{EARLY_WARNING_SCORE.name}"') == []
         assert len(site.ask(f'SELECT "total_min" FROM "{EARLY_WARNING_SCORE.name}"')) == 2
+    elif site.sink.kind is Kind.MONGODB:
+        assert site.ask(f"find {site.named(EARLY_WARNING_SCORE)} total risk") == [(None, None)] * 2
     else:
         assert site.ask(f"SELECT total, risk FROM {site.named(EARLY_WARNING_SCORE)}") == [(None, None)] * 2
 
@@ -315,6 +376,69 @@ def test_a_stop_in_the_middle_of_a_step_leaves_the_rows_of_the_step_before(datab
     assert minutes_in(database) == expected_minutes(filled)
 
 
+def test_a_step_that_is_cut_off_is_taken_again(by_key: Site, filled: DataDir) -> None:
+    sink = replace(by_key.sink, tables=(MINUTE,))
+    copier(sink, filled).once()
+    table = deltalake.DeltaTable(filled.table(MINUTE))
+    table.update(updates={"last": "99.5"}, predicate="last = 72.5")
+    table.delete("patient_id = 'mrn/ä, 2'")
+
+    for _ in range(2):
+        stop = threading.Event()
+        stopped = copier(sink, filled, stop=stop)
+        stop.set()
+        assert not stopped.once()
+    assert copier(sink, filled).once()
+
+    assert minutes_in(by_key) == expected_minutes(filled)
+
+
+def test_a_load_that_is_cut_off_leaves_what_was_there(running: dict[str, servers.Process], filled: DataDir) -> None:
+    site = emptied(site_of("mongodb", running["mongodb"]))
+    sink = replace(site.sink, tables=(MINUTE,))
+    copier(sink, filled).once()
+    before = minutes_in(site)
+    store = open_store(sink)
+    store.forget(sink.tables)
+    step = next_step(filled, MINUTE, None)
+    assert step is not None
+
+    def cut(_: int) -> None:
+        raise StoppedError
+
+    with opened(filled, step) as rows, pytest.raises(StoppedError):
+        store.apply(step, rows, cut)
+    store.close()
+
+    assert minutes_in(site) == before
+    assert copier(sink, filled).once()
+    assert minutes_in(site) == before
+    assert (f"{site.named(MINUTE)}_loading",) not in site.ask("show")
+
+
+def test_a_late_step_changes_no_row_of_a_later_one(
+    cassandra: Site, filled: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = replace(cassandra.sink, tables=(MINUTE,))
+    copier(sink, filled).once()
+    table = deltalake.DeltaTable(filled.table(MINUTE))
+    table.update(updates={"last": "99.5"}, predicate="last = 72.5")
+    store = open_store(sink)
+    step = next_step(filled, MINUTE, store.position(MINUTE))
+    assert step is not None
+    table.update(updates={"last": "66.5"}, predicate="last = 99.5")
+    table.delete("last = 70.0")
+    copier(sink, filled).once()
+    # As if it had been looked up before the other has moved on.
+    monkeypatch.setattr(type(store), "position", lambda *_: step.before)
+
+    with opened(filled, step) as rows, pytest.raises(StoreError, match="another ward sink writes here too"):
+        store.apply(step, rows, lambda _: None)
+    store.close()
+
+    assert minutes_in(cassandra) == expected_minutes(filled)
+
+
 def sinks_file(folder: Path, site: Site) -> Path:
     (folder / "password").write_text(f"{PASSWORD}\n")
     file = folder / "sinks.yaml"
@@ -351,7 +475,7 @@ def test_the_command_goes_on_after_a_kill(postgresql: Site, data: DataDir, tmp_p
     assert minutes_in(postgresql) == expected_minutes(data)
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb", "influxdb"])
+@pytest.mark.parametrize("name", ["postgresql", "mariadb", "influxdb", "mongodb", "cassandra"])
 def test_a_database_that_is_away_is_waited_for_and_holds_up_no_other(
     name: str, tmp_path: Path, postgresql: Site, filled: DataDir
 ) -> None:
@@ -454,6 +578,58 @@ def test_every_type_arrives_as_it_is(postgresql: Site, data: DataDir) -> None:
     ]
 
 
+def test_every_type_arrives_in_a_document_as_it_is(running: dict[str, servers.Process], data: DataDir) -> None:
+    site = emptied(site_of("mongodb", running["mongodb"]))
+    odd = observation("odd", 0, float("nan"), encounter_id="", failed_constraints=["a", "b"])
+    append(data, EARLY_WARNING_SCORE, score("mrn/1", 0, 3))
+    append(data, OBSERVATION_QUARANTINE, odd)
+
+    assert copier(replace(site.sink, tables=(EARLY_WARNING_SCORE, OBSERVATION_QUARANTINE)), data).once()
+
+    micros = int(NOON.timestamp()) * 1_000_000
+    assert site.ask("find gold_early_warning_score _id observed_at parts inputs") == [
+        (
+            {"patient_id": "mrn/1", "score": "news2", "observed_at": micros},
+            NOON,
+            {"heart_rate": 1},
+            [
+                {
+                    "input": "heart_rate",
+                    "value": 112.0,
+                    "value_code": None,
+                    "observed_at": "2026-03-01T12:00:00.000000Z",
+                    "observation_id": "01ff",
+                }
+            ],
+        )
+    ]
+    ((found, version, encounter, unit, value, failed),) = site.ask(
+        "find silver_observation_quarantine observation_id version encounter_id location_unit value failed_constraints"
+    )
+    assert (found, version, encounter, unit) == (odd["observation_id"], b"v" * 16, "", None)
+    assert (str(value), failed) == ("nan", ["a", "b"])
+
+
+def test_every_type_arrives_in_cassandra_as_it_is(cassandra: Site, data: DataDir) -> None:
+    at = NOON + timedelta(microseconds=250)
+    odd = observation("odd", 0, float("nan"), encounter_id="", failed_constraints=["a", "b"])
+    append(data, EARLY_WARNING_SCORE, score("mrn/1", 0, 3) | {"observed_at": at}, score("mrn/1", 0, 4))
+    append(data, OBSERVATION_QUARANTINE, odd)
+
+    assert copier(replace(cassandra.sink, tables=(EARLY_WARNING_SCORE, OBSERVATION_QUARANTINE)), data).once()
+
+    micros = int(NOON.timestamp()) * 1_000_000
+    # Two rows a quarter of a millisecond apart stay two.
+    assert cassandra.ask("SELECT observed_at, total, parts FROM ward.gold_early_warning_score") == [
+        (micros, 4, '{"heart_rate":1}'),
+        (micros + 250, 3, '{"heart_rate":1}'),
+    ]
+    columns = "observation_id, version, encounter_id, location_unit, value, failed_constraints, observed_at"
+    ((*found, value, failed, seen),) = cassandra.ask(f"SELECT {columns} FROM ward.silver_observation_quarantine")
+    assert found == [odd["observation_id"], b"v" * 16, "", None]
+    assert (str(value), failed, as_instant(seen)) == ("nan", '["a","b"]', NOON)
+
+
 def test_observations_are_added_by_their_key(database: Site, data: DataDir) -> None:
     sink = replace(database.sink, tables=(OBSERVATION,))
     append(data, OBSERVATION, observation("one", 0, 70.0))
@@ -483,8 +659,24 @@ def test_a_column_that_was_declared_later_is_added(
         assert found == [("monitor-3",)]
 
 
-def test_of_two_that_write_one_database_the_late_one_is_refused(database: Site, filled: DataDir) -> None:
-    sink = replace(database.sink, tables=(MINUTE,))
+def test_a_column_that_was_declared_later_is_added_in_cassandra(cassandra: Site, filled: DataDir) -> None:
+    copier(replace(cassandra.sink, tables=(MINUTE,)), filled).once()
+    wider = replace(MINUTE, columns=(*MINUTE.columns, Column("device_id", "STRING", "the device")))
+    row = next(trends.minutes("mrn/3", NOON, 60.0)) | {"device_id": "monitor-3"}
+    deltalake.write_deltalake(filled.table(MINUTE), arrow(wider, row), mode="append", schema_mode="merge")
+
+    assert copier(replace(cassandra.sink, tables=(wider,)), filled).once()
+
+    found = cassandra.ask(f"SELECT device_id FROM {cassandra.named(MINUTE)} WHERE patient_id = 'mrn/3'")
+    assert found == [("monitor-3",)]
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mongodb", "cassandra"])
+def test_of_two_that_write_one_database_the_late_one_is_refused(
+    name: str, running: dict[str, servers.Process], filled: DataDir
+) -> None:
+    site = emptied(site_of(name, running[name]))
+    sink = replace(site.sink, tables=(MINUTE,))
     store = open_store(sink)
     store.prepare()
     step = next_step(filled, MINUTE, None)
@@ -495,7 +687,7 @@ def test_of_two_that_write_one_database_the_late_one_is_refused(database: Site, 
         store.apply(step, rows, lambda _: None)
     store.close()
 
-    assert minutes_in(database) == expected_minutes(filled)
+    assert minutes_in(site) == expected_minutes(filled)
 
 
 def test_a_check_of_a_database_that_can_be_used_leaves_nothing_behind(site: Site) -> None:
@@ -512,6 +704,8 @@ def test_a_check_of_a_database_that_can_be_used_leaves_nothing_behind(site: Site
         Kind.POSTGRESQL: "SELECT tablename FROM pg_tables WHERE schemaname IN ('gold', 'ward')",
         Kind.MYSQL: "SHOW TABLES",
         Kind.INFLUXDB: "SHOW MEASUREMENTS",
+        Kind.MONGODB: "show",
+        Kind.CASSANDRA: "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ward'",
     }
     assert site.ask(there[site.sink.kind]) == []
 
@@ -554,9 +748,28 @@ def test_a_missing_right_is_named(database: Site) -> None:
     store.close()
 
 
-def test_a_wrong_password_is_told_without_it(database: Site) -> None:
-    with pytest.raises(StoreError, match=r"authentication failed|Access denied") as told:
-        open_store(replace(database.sink, password="hunter2"))  # noqa: S106 - a wrong one  # pragma: allowlist secret
+def test_a_right_that_is_missing_in_cassandra_is_named(cassandra: Site) -> None:
+    port = cassandra.sink.port
+    servers.asked_of_cassandra(port, "DROP ROLE IF EXISTS reader")
+    servers.asked_of_cassandra(port, f"CREATE ROLE reader WITH LOGIN = true AND PASSWORD = '{PASSWORD}'")
+    servers.asked_of_cassandra(port, "GRANT SELECT ON KEYSPACE ward TO reader")
+    store = open_store(replace(cassandra.sink, user="reader"))
+
+    with pytest.raises(StoreError, match="User reader has no CREATE permission"):
+        store.check()
+    store.close()
+
+
+def test_a_keyspace_that_is_not_there_is_named(cassandra: Site) -> None:
+    with pytest.raises(StoreError, match="Keyspace 'other' does not exist"):
+        open_store(replace(cassandra.sink, database="other"))
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mongodb", "cassandra"])
+def test_a_wrong_password_is_told_without_it(name: str, running: dict[str, servers.Process]) -> None:
+    sink = replace(site_of(name, running[name]).sink, password="hunter2")  # noqa: S106  # pragma: allowlist secret
+    with pytest.raises(StoreError, match=r"[Aa]uthentication failed|Access denied|password are incorrect") as told:
+        open_store(sink)
     assert "hunter2" not in str(told.value)
 
 

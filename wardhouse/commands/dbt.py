@@ -22,7 +22,7 @@ from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, Settings, data_d
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from lakehouse.lineage import Sender
+    from lakehouse.lineage import Parent, Sender
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 
@@ -52,7 +52,7 @@ def dbt(
     With `--target server` it runs on a Spark Thrift server instead. Exit codes are dbt's: 1 where a model or a test
     fails, 2 where dbt itself cannot go on.
     """
-    from lakehouse.lineage import LineageError, sender
+    from lakehouse.lineage import LineageError, parent, sender
     from lakehouse.reader import TableMissingError, open_table
     from lakehouse.session import SessionError
     from wardhouse.errors import Failure, failures
@@ -68,7 +68,7 @@ def dbt(
             # Its catalog has the tables, its session is its own.
             raise typer.Exit(invoke(arguments))
         open_table(data, OBSERVATION)
-        lineage = sender()
+        lineage, started_by = sender(), parent()
         spark = open_session(settings, data, memory)
     begun = datetime.now(UTC)
     try:
@@ -76,16 +76,16 @@ def dbt(
     finally:
         spark.stop()
     if lineage is not None:
-        _tell(lineage, data, begun)
+        _tell(lineage, data, begun, started_by)
     raise typer.Exit(code)
 
 
-def _tell(lineage: "Sender", data: DataDir, begun: datetime) -> None:
+def _tell(lineage: "Sender", data: DataDir, begun: datetime, started_by: "Parent | None") -> None:
     """Tell of the models that were built since then."""
     from lakehouse.lineage import Places
     from wardhouse.dbt_lineage import events
 
-    for one in events(Path(environment(data)["DBT_TARGET_PATH"]), Places(data), begun):
+    for one in events(Path(environment(data)["DBT_TARGET_PATH"]), Places(data), begun, started_by):
         lineage.send(one)
     lineage.close(within_s=30)
 

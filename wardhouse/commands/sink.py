@@ -23,7 +23,7 @@ def sink(
         str | None, typer.Option(help="Have this sink loaded again, by the ward sink that runs or the next.")
     ] = None,
 ) -> None:
-    """Copy tables of silver and gold to PostgreSQL, MySQL or InfluxDB, until it is stopped (Ctrl-C or SIGTERM)."""
+    """Copy tables of silver and gold to databases that a site has, until it is stopped (Ctrl-C or SIGTERM)."""
     from lakehouse.sinks.declaration import SinksError, load
     from lakehouse.sinks.store import StoreError
     from wardhouse.errors import failures

@@ -8,7 +8,7 @@ import pytest
 from openlineage.client.serde import Serde
 
 from lakehouse.datadir import DataDir
-from lakehouse.lineage import Job, LineageError, Places, Sender, event, of_flow, sender
+from lakehouse.lineage import Job, LineageError, Parent, Places, Sender, event, of_flow, parent, sender
 from lakehouse.pipeline import DEVICE_MESSAGE
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -34,6 +34,21 @@ def test_a_run_that_failed_says_so_and_what_is_no_declared_table_has_no_schema(t
     told = json.loads(Serde.to_json(event(job, RUN, ("FAIL", AT), Places(DataDir(tmp_path)), "no such column")))
     assert told["run"]["facets"]["errorMessage"]["message"] == "no such column"
     assert set(told["outputs"][0]["facets"]) == {"symlinks"}
+
+
+def test_a_parent_is_named_by_the_environment() -> None:
+    assert parent({}) is None
+    assert parent({"OPENLINEAGE_PARENT_ID": ""}) is None
+    given = f"https://airflow.example/prod/cohorts.build_models/{RUN}"
+    assert parent({"OPENLINEAGE_PARENT_ID": given}) == Parent(
+        "https://airflow.example/prod", "cohorts.build_models", RUN
+    )
+
+
+@pytest.mark.parametrize("given", ["cohorts", f"a/{RUN}", "a/b/7"])
+def test_a_parent_that_is_none_is_told(given: str) -> None:
+    with pytest.raises(LineageError, match="wanted NAMESPACE/JOB/RUN, the last a UUID"):
+        parent({"OPENLINEAGE_PARENT_ID": given})
 
 
 class Receiver:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.datadir import DataDir
-from lakehouse.lineage import Places
+from lakehouse.lineage import Parent, Places
 from wardhouse.dbt_lineage import events
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,6 +58,15 @@ def test_each_model_is_a_run_and_one_that_is_no_table_stands_for_what_it_reads(t
     read = [one.name.removeprefix(tables) for one in told[2].inputs or ()]
     assert read == ["/mart/stay", "/silver/observation"]
     assert [one.name.removeprefix(tables) for one in told[2].outputs or ()] == ["/mart/cohort"]
+
+
+def test_a_model_is_part_of_the_run_that_had_it_built(tmp_path: Path) -> None:
+    task = Parent("airflow", "cohorts.build_models", "0190f2a4-7c1d-7c3e-8f57-0f6a3a2f4b1c")
+
+    told = list(events(written(tmp_path, "2026-03-01T12:00:04Z"), Places(DataDir(tmp_path)), BEGUN, task))
+
+    facets = [(one.run.facets or {})["parent"] for one in told]
+    assert {(facet.job.namespace, facet.job.name, facet.run.runId) for facet in facets} == {task}
 
 
 def test_artefacts_of_an_invocation_before_are_told_no_second_time(tmp_path: Path) -> None:

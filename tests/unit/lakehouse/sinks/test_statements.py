@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from lakehouse.sinks import mysql, postgresql, relational
+from lakehouse.sinks import cassandra, mongodb, mysql, postgresql, relational
 from lakehouse.sinks.declaration import DEFAULT_TABLES
-from lakehouse.sinks.series import PointError, chunks, deletion, has_gaps, keeps, line
+from lakehouse.sinks.flat import together
+from lakehouse.sinks.series import PointError, deletion, has_gaps, keeps, line
 from lakehouse.table import Column, Table
 from lakehouse.tables import ALERT, AUDIT_EVENT, EARLY_WARNING_SCORE, TABLES, VITAL_SIGN_MINUTE
 
@@ -50,6 +51,34 @@ def test_a_table_of_mysql_is_partitioned_by_patient_and_says_what_it_holds() -> 
         " PRIMARY KEY (`patient_id`, `at`)) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_nopad_bin"
         " COMMENT = 'one patient''s one' PARTITION BY KEY (`patient_id`) PARTITIONS 8"
     )
+
+
+def test_a_table_of_cassandra_has_the_patient_as_its_partition() -> None:
+    assert cassandra.create_table(ALIKE) == (
+        'CREATE TABLE IF NOT EXISTS "gold_alike" ("patient_id" text, "at" bigint, "value" double, "parts" text,'
+        ' PRIMARY KEY ("patient_id", "at")) WITH comment = \'one patient\'\'s one\''
+    )
+    assert cassandra.primary_key(EARLY_WARNING_SCORE)[0] == "patient_id"
+
+
+def test_a_row_of_cassandra_is_written_at_a_time_of_its_own() -> None:
+    assert cassandra.insert(ALIKE) == (
+        'INSERT INTO "gold_alike" ("patient_id", "at", "value", "parts") VALUES (?, ?, ?, ?) USING TIMESTAMP ?'
+    )
+    assert cassandra.delete(ALIKE) == (
+        'DELETE FROM "gold_alike" USING TIMESTAMP ? WHERE "patient_id" = ? AND "at" = ?'
+    )
+
+
+def test_a_row_is_a_document_whose_id_is_its_key_to_the_microsecond() -> None:
+    row = {"patient_id": "mrn/1", "at": NOON, "value": None, "parts": '["a","b"]'}
+
+    assert mongodb.document(ALIKE, row) == {
+        "_id": {"patient_id": "mrn/1", "at": 1_772_366_400_000_250},
+        "patient_id": "mrn/1",
+        "at": NOON,
+        "parts": ["a", "b"],
+    }
 
 
 def test_a_row_takes_the_place_of_the_one_with_its_key() -> None:
@@ -129,6 +158,6 @@ def test_series_are_tables_with_an_instant_and_texts_as_their_key() -> None:
     assert [has_gaps(VITAL_SIGN_MINUTE), has_gaps(EARLY_WARNING_SCORE)] == [False, True]
 
 
-def test_lines_go_so_many_together() -> None:
-    assert list(chunks(iter("abcde"), 2)) == ["a\nb", "c\nd", "e"]
-    assert list(chunks((), 2)) == []
+def test_so_many_go_together() -> None:
+    assert list(together("abcde", 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(together((), 2)) == []
