@@ -74,6 +74,8 @@ class Options:
     """Also the Spark application that lands waveforms."""
     channels: str | None = None
     """Channels file of the notifier, which runs where one is given."""
+    sinks: str | None = None
+    """Sinks file: which tables go to which databases."""
     port: int = DEFAULT_BROKER_PORT
     gateway_port: int = GATEWAY_PORT
     mllp_port: int = MLLP_PORT
@@ -132,6 +134,7 @@ def extra_programs(data: DataDir, options: Options) -> tuple[Program, ...]:
             Program("risk", (*_ward("risk", data), *_channels(options)), nice=DELTA_NICE, ready_s=120),
         ),
         (options.channels, Program("notify", (*_ward("notify", data), *_channels(options)))),
+        (options.sinks, Program("sink", (*_ward("sink", data), "--config", str(options.sinks)), nice=DELTA_NICE)),
         (options.airflow, Program("airflow", _ward("airflow", data), nice=DELTA_NICE, ready_s=300, stop_s=60)),
     )
     return tuple(program for is_wanted, program in wanted if is_wanted)

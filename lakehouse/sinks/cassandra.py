@@ -25,6 +25,7 @@ from lakehouse.table import Column, Table
 if TYPE_CHECKING:
     import pyarrow as pa
     from cassandra.cluster import Cluster, Session
+    from cassandra.query import PreparedStatement
 
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
@@ -54,8 +55,11 @@ def connect(sink: Sink) -> "_Cassandra":
     from cassandra import ConsistencyLevel
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+    from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 
     profile = ExecutionProfile(
+        # The data centre of the host that is named.
+        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
         serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
         request_timeout=_ANSWER_S,
@@ -65,7 +69,7 @@ def connect(sink: Sink) -> "_Cassandra":
         sink.port,
         auth_provider=PlainTextAuthProvider(sink.user, sink.password),
         ssl_context=ssl.create_default_context(cafile=str(sink.ca) if sink.ca else None) if sink.tls else None,
-        # Else the driver does not hold the certificate against the host's name.
+        # Else the driver holds the certificate against the address of the node.
         ssl_options={"server_hostname": sink.host} if sink.tls else None,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connect_timeout=_CONNECT_S,
@@ -73,7 +77,9 @@ def connect(sink: Sink) -> "_Cassandra":
     )
     try:
         with _told():
-            return _Cassandra(cluster, cluster.connect(quoted(sink.database)), sink)
+            session = cluster.connect()
+            session.set_keyspace(sink.database)
+            return _Cassandra(cluster, session, sink)
     except BaseException:
         cluster.shutdown()
         raise
@@ -191,23 +197,23 @@ class _Cassandra:
 
     def _remove(self, step: Step, keys: "Iterator[pa.RecordBatch]", pulse: Callable[[int], None]) -> None:
         table, time = step.table, _time_of(step)
+        statement = self._session.prepare(delete(table))
         for some in together(row_by_row(keys), _ROWS):
-            self._send(delete(table), ((time, *_values(table, table.key, key)) for key in some))
+            self._send(statement, [(time, *_values(table, table.key, key)) for key in some])
             pulse(0)
 
     def _write(self, step: Step, rows: "Iterator[pa.RecordBatch]", pulse: Callable[[int], None]) -> None:
         table, time = step.table, _time_of(step)
         names = [column.name for column in table.columns]
+        statement = self._session.prepare(insert(table))
         for some in together(row_by_row(rows), _ROWS):
-            self._send(insert(table), ((*_values(table, names, row), time) for row in some))
+            self._send(statement, [(*_values(table, names, row), time) for row in some])
             pulse(len(some))
 
-    def _send(self, statement: str, values: Iterable[tuple[Any, ...]]) -> None:
+    def _send(self, statement: "PreparedStatement", values: list[tuple[Any, ...]]) -> None:
         from cassandra.concurrent import execute_concurrent_with_args
 
-        # The same text is prepared once by the server, and here it is one more question.
-        prepared = self._session.prepare(statement)
-        execute_concurrent_with_args(self._session, prepared, list(values), concurrency=_AT_ONCE)
+        execute_concurrent_with_args(self._session, statement, values, concurrency=_AT_ONCE)
 
     def _advance(self, step: Step) -> None:
         name, before, after = step.table.full_name, step.before, step.after
@@ -241,13 +247,14 @@ def _values(table: Table, names: Iterable[str], row: Mapping[str, Any]) -> Itera
 def _told() -> Iterator[None]:
     from cassandra import DriverException
     from cassandra.cluster import NoHostAvailable
+    from cassandra.connection import ConnectionException
 
     try:
         yield
     except NoHostAvailable as error:
         reasons = "; ".join(str(reason) for reason in error.errors.values()) if isinstance(error.errors, dict) else ""
         raise StoreError(f"Cassandra does not answer: {_short(reasons or str(error))}") from error
-    except (DriverException, OSError) as error:
+    except (ConnectionException, DriverException, OSError) as error:
         raise StoreError(f"Cassandra: {_short(str(error)) or type(error).__name__}") from error
 
 

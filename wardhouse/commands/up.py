@@ -59,12 +59,16 @@ def up(
     risk: Annotated[bool, typer.Option(help="Also risks by the model in service.")] = False,
     waveform: Annotated[bool, typer.Option(help="Also tables of waveforms, and rhythm by the minute.")] = False,
     channels: ChannelsOption = None,
+    sinks: Annotated[
+        Path | None, typer.Option(envvar="WARD_SINKS", help="Also databases, by this sinks file (ward sink).")
+    ] = None,
     broker_port: Annotated[int, typer.Option(help="Port of the broker; 0 takes a free one.")] = DEFAULT_BROKER_PORT,
 ) -> None:
     """Run everything on this machine, until Ctrl-C or the end of --duration; a second Ctrl-C ends it at once."""
     import orjson
 
-    from alerting.channels import ChannelsError, load
+    from alerting import channels as channels_file
+    from lakehouse.sinks import declaration as sinks_file
     from wardhouse.broker import free_port
     from wardhouse.errors import Failure, failures
     from wardhouse.signals import stop_on_signals
@@ -87,6 +91,7 @@ def up(
         risk=risk,
         waveform=waveform,
         channels=str(file.resolve()) if file else None,
+        sinks=str(sinks.resolve()) if sinks else None,
         port=broker_port,
         gateway_port=gateway_port or free_port(GATEWAY_PORT),
         mllp_port=free_port(MLLP_PORT) if mllp_port is None else mllp_port,
@@ -94,10 +99,12 @@ def up(
         report=report,
         verify=verify,
     )
-    with failures(ChannelsError):
+    with failures(channels_file.ChannelsError, sinks_file.SinksError):
+        # Now, and not when everything else has started.
         if file is not None:
-            # Now, and not when everything else has started.
-            load(file, os.environ)
+            channels_file.load(file, os.environ)
+        if sinks is not None:
+            sinks_file.load(sinks)
         if report is not None and not report.absolute().parent.is_dir():
             raise Failure(f"cannot write {report}: its folder does not exist")
         if report is not None and report.is_dir():
