@@ -125,6 +125,7 @@ class _MongoDB:
         with _told():
             version = self.ping()
             tried, renamed = self._database[_CHECK], self._database[f"{_CHECK}_renamed"]
+            tried.drop()
             renamed.drop()
             tried.insert_one({"_id": 1})
             tried.create_index("one")
