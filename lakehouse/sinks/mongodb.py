@@ -146,7 +146,9 @@ class _MongoDB:
         for some in together(row_by_row(rows.written()), _DOCUMENTS):
             beside.insert_many([document(table, row) for row in some], ordered=False)
             pulse(len(some))
-        beside.rename(name, dropTarget=True)
+        # In two commands: not everything that speaks the protocol knows `dropTarget`.
+        self._database[name].drop()
+        beside.rename(name)
 
     def _change(self, table: Table, rows: Rows, pulse: Callable[[int], None]) -> None:
         from pymongo import DeleteOne, ReplaceOne
@@ -157,7 +159,9 @@ class _MongoDB:
             pulse(0)
         for some in together(row_by_row(rows.written()), _DOCUMENTS):
             documents = (document(table, row) for row in some)
-            collection.bulk_write([ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents], ordered=False)
+            collection.bulk_write(
+                [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents], ordered=False
+            )
             pulse(len(some))
 
     def _advance(self, step: Step) -> None:
@@ -191,7 +195,7 @@ def _told() -> Iterator[None]:
         yield
     except BulkWriteError as error:
         # Its own text has whole documents, which are patients' values.
-        first = next(iter(error.details.get("writeErrors", ())), {})
-        raise StoreError(f"MongoDB: a write failed: {str(first.get('errmsg', 'no reason given'))[:_SAID]}") from None
+        reasons = [str(failed.get("errmsg", "")) for failed in error.details.get("writeErrors", ())]
+        raise StoreError(f"MongoDB: a write failed: {(*reasons, 'no reason given')[0][:_SAID]}") from None
     except (BSONError, PyMongoError) as error:
         raise StoreError(f"MongoDB: {' '.join(str(error).split())[:_SAID] or type(error).__name__}") from error

@@ -82,9 +82,7 @@ def asked_of_influxdb(port: int, statement: str) -> list[tuple[Any, ...]]:
 
 def asked_of_mongodb(port: int, statement: str) -> list[tuple[Any, ...]]:
     """Fields of every document, for ``find COLLECTION FIELD ..``; or the names of collections, for ``show``."""
-    with MongoClient[dict[str, Any]](
-        "127.0.0.1", port, username="ward", password=PASSWORD, tz_aware=True
-    ) as client:
+    with MongoClient[dict[str, Any]]("127.0.0.1", port, username="ward", password=PASSWORD, tz_aware=True) as client:
         match statement.split():
             case ["drop"]:
                 client.drop_database("ward")

@@ -56,7 +56,7 @@ def test_a_table_of_mysql_is_partitioned_by_patient_and_says_what_it_holds() -> 
 def test_a_table_of_cassandra_has_the_patient_as_its_partition() -> None:
     assert cassandra.create_table(ALIKE) == (
         'CREATE TABLE IF NOT EXISTS "gold_alike" ("patient_id" text, "at" bigint, "value" double, "parts" text,'
-        ' PRIMARY KEY ("patient_id", "at")) WITH comment = \'one patient\'\'s one\''
+        " PRIMARY KEY (\"patient_id\", \"at\")) WITH comment = 'one patient''s one'"
     )
     assert cassandra.primary_key(EARLY_WARNING_SCORE)[0] == "patient_id"
 
@@ -65,9 +65,7 @@ def test_a_row_of_cassandra_is_written_at_a_time_of_its_own() -> None:
     assert cassandra.insert(ALIKE) == (
         'INSERT INTO "gold_alike" ("patient_id", "at", "value", "parts") VALUES (?, ?, ?, ?) USING TIMESTAMP ?'
     )
-    assert cassandra.delete(ALIKE) == (
-        'DELETE FROM "gold_alike" USING TIMESTAMP ? WHERE "patient_id" = ? AND "at" = ?'
-    )
+    assert cassandra.delete(ALIKE) == ('DELETE FROM "gold_alike" USING TIMESTAMP ? WHERE "patient_id" = ? AND "at" = ?')
 
 
 def test_a_row_is_a_document_whose_id_is_its_key_to_the_microsecond() -> None:
