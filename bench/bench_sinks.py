@@ -1,7 +1,7 @@
 """Sinks: rows a second of a first load, and what a commit costs that rewrites a file for a few changed rows.
 
 Servers are processes of its own on this machine, with settings as they come but for durability: they do not wait for
-the disk. MongoDB is FerretDB over SQLite here.
+the disk. MongoDB is left out: what stands in for its server in tests says nothing of its speed.
 
     python -m bench sinks [--patients 20] [--hours 24]
 """
@@ -31,7 +31,6 @@ SERVERS: dict[Kind, Callable[[Path], AbstractContextManager[servers.Process]]] =
     Kind.POSTGRESQL: servers.postgresql,
     Kind.MYSQL: servers.mariadb,
     Kind.INFLUXDB: servers.influxdb,
-    Kind.MONGODB: servers.mongodb,
     Kind.CASSANDRA: servers.cassandra,
 }
 
