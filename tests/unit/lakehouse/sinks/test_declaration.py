@@ -59,7 +59,10 @@ def test_tables_are_chosen_by_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        ("kind: oracle, host: a, database: ward", "kind: Input should be 'postgresql', 'mysql', 'influxdb', 'mongodb' or 'cassandra'"),
+        (
+            "kind: oracle, host: a, database: ward",
+            "kind: Input should be 'postgresql', 'mysql', 'influxdb', 'mongodb' or 'cassandra'",
+        ),
         (f"{REPORTING}, shards: 3", "shards: Extra inputs are not permitted"),
         (f"{REPORTING}, port: 0", "port: Input should be greater than or equal to 1"),
         (f"{REPORTING}, tables: []", "tables: Tuple should have at least 1 item after validation, not 0"),
