@@ -11,14 +11,12 @@ where it has one, is the partition.
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.privacy import PATIENT
 from lakehouse.sinks.changes import Position, Rows, Step
 from lakehouse.sinks.declaration import Sink
-from lakehouse.sinks.flat import is_nested, row_by_row, together
-from lakehouse.sinks.series import microseconds
+from lakehouse.sinks.flat import flat_name, is_nested, key_value, row_by_row, together
 from lakehouse.sinks.store import PROGRESS, StoreError, late, usable
 from lakehouse.table import Column, Table
 
@@ -45,7 +43,7 @@ _TYPES = {
     "TIMESTAMP": "timestamp",
     "DATE": "date",
 }
-# Cassandra's own instants have milliseconds: two rows of a key must not become one.
+# As flat.key_value gives them.
 _KEY_TYPES = {"TIMESTAMP": "bigint"}
 _CHECK = "ward_sink_check"
 
@@ -189,7 +187,7 @@ class _Cassandra:
         self._cluster.shutdown()
 
     def _add_columns(self, table: Table) -> None:
-        there = self._cluster.metadata.keyspaces[self._sink.database].tables[_plain_name(table)].columns
+        there = self._cluster.metadata.keyspaces[self._sink.database].tables[flat_name(table)].columns
         for column in table.columns:
             if column.name not in there:
                 added = f"{quoted(column.name)} {sql_type(table, column)}"
@@ -238,9 +236,7 @@ def _time_of(step: Step) -> int:
 
 
 def _values(table: Table, names: Iterable[str], row: Mapping[str, Any]) -> Iterator[Any]:
-    for name in names:
-        value = row[name]
-        yield microseconds(value) if name in table.key and isinstance(value, datetime) else value
+    return (key_value(row[name]) if name in table.key else row[name] for name in names)
 
 
 @contextmanager
@@ -262,12 +258,8 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:_SAID]
 
 
-def _plain_name(table: Table) -> str:
-    return f"{table.layer}_{table.name}"
-
-
 def _name(table: Table) -> str:
-    return quoted(_plain_name(table))
+    return quoted(flat_name(table))
 
 
 def _list(names: Iterable[str]) -> str:

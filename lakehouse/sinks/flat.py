@@ -4,15 +4,23 @@ In JSON, instants are RFC 3339 in UTC and bytes are hexadecimal digits.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lakehouse.table import Column
+from lakehouse.table import Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _T = TypeVar("_T")
+
+_MICROSECOND = 1_000_000
+
+
+def flat_name(table: Table) -> str:
+    """What a table is called where names have no schema: ``gold_alert``."""
+    return f"{table.layer}_{table.name}"
 
 
 def is_nested(type_: str) -> bool:
@@ -23,6 +31,17 @@ def is_nested(type_: str) -> bool:
 def flat_sql(columns: Iterable[Column], there: Callable[[str], bool]) -> str:
     """A SELECT list of DuckDB for these columns; one that the table does not have yet is NULL."""
     return ", ".join(_flat(column) if there(column.name) else f'NULL AS "{column.name}"' for column in columns)
+
+
+def microseconds(instant: datetime) -> int:
+    """Since the epoch, exactly."""
+    whole = int(instant.replace(microsecond=0).timestamp())
+    return whole * _MICROSECOND + instant.microsecond
+
+
+def key_value(value: Any) -> Any:
+    """A value of a key where the database's own instants have milliseconds: two rows must not become one."""
+    return microseconds(value) if isinstance(value, datetime) else value
 
 
 def row_by_row(batches: "Iterable[pa.RecordBatch]") -> Iterator[dict[str, Any]]:

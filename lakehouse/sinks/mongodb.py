@@ -8,7 +8,6 @@ place when it is whole.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,8 +15,7 @@ import orjson
 from lakehouse.privacy import PATIENT
 from lakehouse.sinks.changes import Position, Rows, Step
 from lakehouse.sinks.declaration import Sink
-from lakehouse.sinks.flat import is_nested, row_by_row, together
-from lakehouse.sinks.series import microseconds
+from lakehouse.sinks.flat import flat_name, is_nested, key_value, row_by_row, together
 from lakehouse.sinks.store import PROGRESS, StoreError, late, usable
 from lakehouse.table import Table
 
@@ -65,11 +63,6 @@ def connect(sink: Sink) -> "_MongoDB":
     return store
 
 
-def collection_name(table: Table) -> str:
-    """What the table is called here."""
-    return f"{table.layer}_{table.name}"
-
-
 def document(table: Table, row: Mapping[str, Any]) -> Document:
     """A row as a document: lists and structs are what they are, and NULL is a field that is not there."""
     nested = {column.name for column in table.columns if is_nested(column.type)}
@@ -80,8 +73,8 @@ def document(table: Table, row: Mapping[str, Any]) -> Document:
 
 
 def identity(table: Table, row: Mapping[str, Any]) -> Document:
-    """The ``_id`` of a row: its key, instants in microseconds, since MongoDB's own keep but milliseconds."""
-    return {name: microseconds(row[name]) if isinstance(row[name], datetime) else row[name] for name in table.key}
+    """The ``_id`` of a row: its key, instants in microseconds."""
+    return {name: key_value(row[name]) for name in table.key}
 
 
 class _MongoDB:
@@ -100,7 +93,7 @@ class _MongoDB:
             # Asks for the user's rights too: `server_info` is answered to anybody.
             self._progress.find_one({})
             for table in self._sink.tables:
-                _index(self._database[collection_name(table)], table)
+                _index(self._database[flat_name(table)], table)
 
     def position(self, table: Table) -> Position | None:
         with _told():
@@ -139,7 +132,7 @@ class _MongoDB:
         self._client.close()
 
     def _load(self, table: Table, rows: Rows, pulse: Callable[[int], None]) -> None:
-        name = collection_name(table)
+        name = flat_name(table)
         beside = self._database[f"{name}_loading"]
         beside.drop()
         _index(beside, table)
@@ -153,7 +146,7 @@ class _MongoDB:
     def _change(self, table: Table, rows: Rows, pulse: Callable[[int], None]) -> None:
         from pymongo import DeleteOne, ReplaceOne
 
-        collection = self._database[collection_name(table)]
+        collection = self._database[flat_name(table)]
         for keys in together(row_by_row(rows.gone()), _DOCUMENTS):
             collection.bulk_write([DeleteOne({"_id": identity(table, key)}) for key in keys], ordered=False)
             pulse(0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse.privacy import PATIENT
 from lakehouse.sinks.changes import Position, Rows, Step
 from lakehouse.sinks.declaration import Sink
-from lakehouse.sinks.flat import is_nested
+from lakehouse.sinks.flat import flat_name, is_nested
 from lakehouse.sinks.relational import (
     LATEST,
     PARTITIONS,
@@ -78,11 +78,6 @@ _CHECK_ENDS = (
 def quoted(name: str) -> str:
     """A declared name, which has letters, digits and underscores alone."""
     return f"`{name}`"
-
-
-def table_name(table: Table) -> str:
-    """What the table is called here."""
-    return f"{table.layer}_{table.name}"
 
 
 def sql_type(column: Column, *, key: bool) -> str:
@@ -229,7 +224,7 @@ class _MySQL:
             raise StoreError(f"{' '.join(statement.split()[:2])}: {_text(error)}") from error
 
     def _make(self, table: Table, collation: str) -> None:
-        there = self._columns(table_name(table))
+        there = self._columns(flat_name(table))
         latest = latest_of(table)
         if not there:
             self.execute(create_table(table, collation))
@@ -244,7 +239,7 @@ class _MySQL:
                     self.execute(f"ALTER TABLE {name} ADD COLUMN {_column(column, key=False)}")
 
     def _beside(self, table: Table, latest: Latest | None) -> Iterator[tuple[str, set[str]]]:
-        yield _name(table), self._columns(table_name(table))
+        yield _name(table), self._columns(flat_name(table))
         if latest:
             yield _latest(latest), self._columns(f"{table.layer}_{latest.name}")
 
@@ -361,7 +356,7 @@ def _column(column: Column, *, key: bool) -> str:
 
 
 def _name(table: Table) -> str:
-    return quoted(table_name(table))
+    return quoted(flat_name(table))
 
 
 def _latest(latest: Latest) -> str:

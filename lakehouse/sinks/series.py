@@ -9,13 +9,13 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
+from lakehouse.sinks.flat import microseconds
 from lakehouse.table import Table
 
 Value = str | int | float | bool | datetime | None
 
 _IN_NAMES = str.maketrans({",": r"\,", " ": r"\ ", "=": r"\="})
 _IN_TEXTS = str.maketrans({"\\": r"\\", '"': r"\""})
-_MICROSECOND = 1_000_000
 
 
 class PointError(ValueError):
@@ -42,12 +42,6 @@ def tags(table: Table) -> tuple[str, ...]:
 def has_gaps(table: Table) -> bool:
     """Whether a field may be NULL, which is a point without it."""
     return any(column.nullable for column in table.columns if column.name not in table.key)
-
-
-def microseconds(instant: datetime) -> int:
-    """Since the epoch, exactly."""
-    whole = int(instant.replace(microsecond=0).timestamp())
-    return whole * _MICROSECOND + instant.microsecond
 
 
 def line(table: Table, row: Mapping[str, Value]) -> str:
