@@ -31,6 +31,7 @@ import orjson
 
 from alerting.evaluation import Evaluation
 from alerting.kinds import Category, Priority
+from lakehouse.scores import Value
 from lakehouse.vocabulary import sources
 
 SCHEMA_VERSION = 1
@@ -153,7 +154,7 @@ class Seen(NamedTuple):
     """A reading that an alert rests on; the instant is the device's, in epoch milliseconds."""
 
     code: str
-    value: float | str | None
+    value: Value
     observed_at: int
     message_id: str
 

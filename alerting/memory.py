@@ -6,8 +6,11 @@ a router does. Instants are epoch milliseconds.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from alerting.evaluation import Evaluation
 from alerting.kinds import FlatLineRule, LimitRule, RateRule, Rule, SilenceRule
@@ -74,6 +77,24 @@ def _scored(code: str) -> tuple[str | None, str | None]:
     if signal is None or source is None:
         return None, None
     return signal.name, source.input if source.plain else None
+
+
+_Number = int | float
+_Three = Annotated[list[_Number], Field(min_length=3, max_length=3)]
+_Four = Annotated[list[_Number], Field(min_length=4, max_length=4)]
+
+
+@dataclass(slots=True)
+class MemoryRecord:
+    """A memory as JSON has it; the fields are those of Memory."""
+
+    last: list[Seen]
+    inputs: dict[str, Seen]
+    trails: dict[str, list[_Three]]
+    flat: dict[str, _Three]
+    heard: dict[str, _Four]
+    devices: dict[str, _Four]
+    observed_at: int
 
 
 class Memory:
@@ -228,27 +249,15 @@ class Memory:
 
     def record(self) -> dict[str, Any]:
         """The memory as JSON takes it."""
-        return {
-            "last": list(self.last.values()),
-            "inputs": self.inputs,
-            "trails": self.trails,
-            "flat": self.flat,
-            "heard": self.heard,
-            "devices": self.devices,
-            "observed_at": self.observed_at,
-        }
+        return {name: getattr(self, name) for name in self.__slots__} | {"last": list(self.last.values())}
 
 
-def restored(record: Mapping[str, Any]) -> Memory:
-    """The memory in a record. Raises KeyError and TypeError."""
+def restored(record: MemoryRecord) -> Memory:
+    """The memory in a record."""
     memory = Memory()
-    memory.last = {seen[0]: Seen(*seen) for seen in record["last"]}
-    memory.inputs = {name: Seen(*seen) for name, seen in record["inputs"].items()}
-    memory.trails = record["trails"]
-    memory.flat = record["flat"]
-    memory.heard = record["heard"]
-    memory.devices = record["devices"]
-    memory.observed_at = record["observed_at"]
+    for name in Memory.__slots__:
+        setattr(memory, name, getattr(record, name))
+    memory.last = {seen.code: seen for seen in record.last}
     return memory
 
 

@@ -143,10 +143,10 @@ def _decoded(adapter: "TypeAdapter[_T]", value: bytes | None, what: str) -> _T:
     except orjson.JSONDecodeError as error:
         raise NotificationError(f"not a {what}: not JSON: {error}") from error
     except ValidationError as error:
-        raise NotificationError(f"not a {what}: {'; '.join(_problems(error))}") from error
+        raise NotificationError(f"not a {what}: {'; '.join(problems(error))}") from error
 
 
-def _problems(error: ValidationError) -> list[str]:
+def problems(error: ValidationError) -> list[str]:
     """Field and fault, without the value: it may be a patient's."""
     return [
         f"{'.'.join(str(step) for step in part['loc'])}: {part['msg']}"

@@ -5,17 +5,18 @@ written again without it afterwards; so a router that dies in between leaves wha
 byte. Nothing is decided twice.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from alerting.kinds import Category
-from alerting.lifecycle import Alert, Alerts, Definition, Event, Level, Seen, State
-from alerting.memory import Memory, restored
-from alerting.notification import Notification
+from alerting.lifecycle import Alert, Alerts, Definition, Event
+from alerting.memory import Memory, MemoryRecord, restored
+from alerting.notification import Notification, problems
 from alerting.notification import encode as encode_notification
 from alerting.telling import Group
 
@@ -108,15 +109,36 @@ def encode(patient: Patient, unsent: Outbox = NOTHING) -> bytes:
             "location_unit": patient.location_unit,
             "location_bed": patient.location_bed,
             "device_id": patient.device_id,
-            "alerts": [_alert_record(alert) for alert in patient.alerts.values()],
+            "alerts": list(patient.alerts.values()),
             "memory": patient.memory.record(),
-            "groups": {category: _group_record(group) for category, group in patient.groups.items()},
+            "groups": patient.groups,
             "events": [orjson.Fragment(event) for event in unsent.events],
             "notifications": [orjson.Fragment(notification) for notification in unsent.notifications],
         },
         # It leaves named tuples to us.
         default=list,
     )
+
+
+@dataclass(slots=True)
+class _Record:
+    """A record as JSON has it, each field with the types that it must have."""
+
+    patient_id: str
+    partition: int
+    message: Message
+    source: str
+    location_unit: str | None
+    location_bed: str | None
+    device_id: str | None
+    alerts: list[Alert]
+    memory: MemoryRecord
+    groups: dict[Category, Group]
+    events: list[dict[str, Any]]
+    notifications: list[dict[str, Any]]
+
+
+_RECORD = TypeAdapter(_Record)
 
 
 class Stored(NamedTuple):
@@ -130,30 +152,38 @@ def decode(value: bytes) -> Stored:
     """The state in a record. Raises StateError."""
     try:
         record = orjson.loads(value)
-        if record["schema_version"] != SCHEMA_VERSION:
-            raise OtherVersionError(f"schema_version {record['schema_version']}, wanted {SCHEMA_VERSION}")
-        alerts = [_alert(alert) for alert in record["alerts"]]
-        patient = Patient(
-            patient_id=record["patient_id"],
-            partition=record["partition"],
-            message=Message(*record["message"]),
-            source=record["source"],
-            alerts={alert.definition.rule_id: alert for alert in alerts},
-            memory=restored(record["memory"]),
-            groups={category: _group(group) for category, group in record["groups"].items()},
-            location_unit=record["location_unit"],
-            location_bed=record["location_bed"],
-            device_id=record["device_id"],
-        )
-        unsent = Outbox(
-            tuple(orjson.dumps(event) for event in record["events"]),
-            tuple(orjson.dumps(notification) for notification in record["notifications"]),
-        )
-        return Stored(patient, unsent)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, StateError):
-            raise
-        raise StateError(f"not a state record: {error!r}") from error
+        if isinstance(record, dict) and (version := record.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+            raise OtherVersionError(f"schema_version {version}, wanted {SCHEMA_VERSION}")
+        # Written again, an integer of more than 64 bits is a float, which no field takes for an integer.
+        return _stored(_RECORD.validate_json(orjson.dumps(record), strict=True))
+    except orjson.JSONDecodeError as error:
+        raise StateError(f"not a state record: {error}") from error
+    except ValidationError as error:
+        raise StateError(f"not a state record: {'; '.join(problems(error))}") from error
+
+
+def _stored(record: _Record) -> Stored:
+    # One definition for all alerts of a rule: there are many alerts and few rules.
+    alerts = (replace(alert, definition=_shared(alert.definition)) for alert in record.alerts)
+    patient = Patient(
+        patient_id=record.patient_id,
+        partition=record.partition,
+        message=record.message,
+        source=record.source,
+        alerts={alert.definition.rule_id: alert for alert in alerts},
+        memory=restored(record.memory),
+        groups=record.groups,
+        location_unit=record.location_unit,
+        location_bed=record.location_bed,
+        device_id=record.device_id,
+    )
+    unsent = Outbox(*(tuple(map(orjson.dumps, told)) for told in (record.events, record.notifications)))
+    return Stored(patient, unsent)
+
+
+@cache
+def _shared(definition: Definition) -> Definition:
+    return definition
 
 
 def readable(values: Iterable[bytes]) -> tuple[list[Patient], int]:
@@ -165,41 +195,3 @@ def readable(values: Iterable[bytes]) -> tuple[list[Patient], int]:
         except OtherVersionError:
             others += 1
     return found, others
-
-
-def _group_record(group: Group) -> list[Any]:
-    return [group.told_at, group.rank, group.told, group.waiting, group.rules]
-
-
-def _group(record: list[Any]) -> Group:
-    told_at, rank, told, waiting, rules = record
-    return Group(told_at, rank, tuple(told), tuple(waiting), tuple((name, at) for name, at in rules))
-
-
-def _alert_record(alert: Alert) -> dict[str, Any]:
-    record = {name: getattr(alert, name) for name in _FIELDS}
-    return {**record, "definition": _definition_record(alert.definition)}
-
-
-_FIELDS = tuple(name for name in Alert.__slots__ if name != "definition")
-
-
-@cache
-def _definition_record(definition: Definition) -> dict[str, Any]:
-    return asdict(definition)
-
-
-def _alert(record: Mapping[str, Any]) -> Alert:
-    given = {name: record[name] for name in _FIELDS}
-    given["state"] = State(record["state"])
-    given["readings"] = tuple(Seen(*seen) for seen in record["readings"])
-    return Alert(**given, definition=_definition(orjson.dumps(record["definition"])))
-
-
-@cache
-def _definition(value: bytes) -> Definition:
-    """The definition in a record; alerts of one rule share it."""
-    record = orjson.loads(value)
-    levels = tuple(Level(after_ms, tuple(channels)) for after_ms, channels in record["escalation"])
-    inhibits, channels = tuple(record["inhibits"]), tuple(record["channels"])
-    return Definition(**{**record, "escalation": levels, "inhibits": inhibits, "channels": channels})

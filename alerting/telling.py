@@ -12,8 +12,8 @@ Physiological alerts and technical ones are told apart: they concern different p
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 import orjson
 
@@ -37,8 +37,7 @@ _STEADY = 0.01
 """A change of less than this share of the value is no trend."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """What a patient's carers were told while something of it is open.
 
     ``told`` are alert ids, ``told_at`` is when they were last told something (epoch ms) and ``rank`` that of its
@@ -72,12 +71,12 @@ def tell(
     waiting = [alert for alert in waiting if alert.state in SOUNDING]
     told = tuple(name for name in group.told if name in by_id and by_id[name].state in _HELD)
     rules = tuple((name, at) for name, at in group.rules if whence.now - at < AGAIN_AFTER_MS)
-    group = replace(group, told=told, rules=rules)
+    group = group._replace(told=told, rules=rules)
     for alert in after.values():
         if alert.state is State.ESCALATED and _step_of(before, alert) < alert.step:
             channels = alert.definition.escalation[alert.step - 1].channels
             made.append(_notification(ESCALATED, [alert], channels, whence, trend, step=alert.step))
-            group = replace(group, told_at=whence.now, rank=RANK[alert.definition.priority])
+            group = group._replace(told_at=whence.now, rank=RANK[alert.definition.priority])
     if ended:
         made.append(_notification(NOT_TOLD, ended, (), whence, trend))
     if any(group.due_at(alert) <= whence.now for alert in waiting):
@@ -88,7 +87,7 @@ def tell(
         names = tuple(alert.alert_id for alert in waiting)
         told_now = tuple((alert.definition.rule_id, whence.now) for alert in waiting)
         return Group(whence.now, rank, (*group.told, *names), (), (*group.rules, *told_now)), tuple(made)
-    return replace(group, waiting=tuple(alert.alert_id for alert in waiting)), tuple(made)
+    return group._replace(waiting=tuple(alert.alert_id for alert in waiting)), tuple(made)
 
 
 def _became_active(before: Alert | None, alert: Alert) -> bool:

@@ -4,8 +4,9 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
-from alerting.memory import TREND_MS, Memory, needs, restored
+from alerting.memory import TREND_MS, Memory, MemoryRecord, needs, restored
 from alerting.pack import load
 from lakehouse.vocabulary import signal_by_name
 from tests.fixtures.bedside import Bedside, ms, pack_of, rule
@@ -139,7 +140,8 @@ def test_a_memory_is_the_same_after_a_round_through_its_record() -> None:
     for at in range(200):
         values = {"heart_rate": 80.0 + at % 3, "systolic_bp": 120.1, "oxygen_flow": 2.0, "consciousness": "A"}
         of.take(at, **values)
-    again = restored(orjson.loads(orjson.dumps(of.memory.record(), default=list)))
+    record = TypeAdapter(MemoryRecord).validate_json(orjson.dumps(of.memory.record(), default=list), strict=True)
+    again = restored(record)
     assert again.record() == of.memory.record()
     assert again.silent_since(None, 60_000) == of.memory.silent_since(None, 60_000) is not None
     assert again.silent_since(None, 2_000) is None
