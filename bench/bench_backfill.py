@@ -1,11 +1,11 @@
-"""Backfill beside DuckDB: the same MIMIC-IV files, at several times their size, in one run.
+"""Backfill beside DuckDB and pandas: the same MIMIC-IV files, at several times their size, in one run.
 
     python -m bench backfill [--data FOLDER] [--scales 1,10] [--json FILE]
 
-The patients of the demo edition are copied with other ids until there are so many times as many. Then DuckDB answers
-the usual question of such files (values of vital signs side by side, by stay and instant, from a CSV scan), and ``ward
-backfill`` lands them: every mapped row in bronze, judged and versioned in silver, minutes and scores in gold. The two
-do not do the same work. What is compared is how each grows: seconds, rows a second, and peak memory of all processes.
+The patients of the demo edition are copied with other ids until there are so many times as many. Then DuckDB and pandas
+answer the usual question of such files (values of vital signs side by side, by stay and instant, from a CSV scan), and
+``ward backfill`` lands them: every mapped row in bronze, judged and versioned in silver, minutes and scores in gold.
+That is not the same work. What is compared is how each grows: seconds, rows a second, and peak memory of all processes.
 """
 
 import argparse
@@ -46,13 +46,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One size: rows of chartevents, and what both took for them; ``values`` are in silver afterwards."""
+    """One size: rows of chartevents, and what each took for them; ``values`` are in silver afterwards."""
 
     scale: int
     rows: int
     values: int
     duckdb: Measured
+    pandas: Measured
     backfill: Measured
+
+
+SIDES = ("duckdb", "pandas", "backfill")
 
 
 def enlarge(folder: Path, times: int, to: Path) -> int:
@@ -97,6 +101,18 @@ def pivot(folder: Path) -> str:
     )
 
 
+def pivot_by_pandas(folder: Path) -> int:
+    """The same with pandas, all in memory; answers the rows of the result."""
+    import pandas as pd
+
+    codes = {int(itemid): item.code for itemid, item in items("mimic_iv_item").items()}
+    columns = ["subject_id", "stay_id", "charttime", "itemid", "valuenum"]
+    chart = pd.read_csv(folder / "icu" / "chartevents.csv.gz", usecols=columns, parse_dates=["charttime"])
+    chart = chart[chart["itemid"].isin(codes.keys()) & (chart["valuenum"] > 0)]
+    index = ["subject_id", "stay_id", "charttime"]
+    return len(chart.assign(code=chart["itemid"].map(codes)).pivot_table("valuenum", index, "code", "mean"))
+
+
 def measured(command: Sequence[str | Path]) -> Measured:
     """Run a command to its end. Raises CalledProcessError where it fails."""
     import psutil
@@ -129,31 +145,35 @@ def resident_mb(root: Any) -> float:
 
 
 def at(folder: Path, scale: int, scratch: Path) -> Row:
-    """Both sides on the demo ``scale`` times over."""
+    """Every side on the demo ``scale`` times over."""
     import deltalake
 
     copied, data = scratch / "files", DataDir(scratch / "ward")
     rows = enlarge(folder, scale, copied)
     query = f"import duckdb; duckdb.sql('''CREATE TABLE pivoted AS {pivot(copied)}''')"
     duckdb = measured([sys.executable, "-c", query])
+    by_pandas = (
+        f"import pathlib; from bench.{Path(__file__).stem} import *; pivot_by_pandas(pathlib.Path({str(copied)!r}))"
+    )
+    pandas = measured([sys.executable, "-c", by_pandas])
     backfill = measured([WARD, "backfill", "--source", SOURCE, "--path", copied, "--data-dir", data.root])
     values = deltalake.DeltaTable(str(data.table(OBSERVATION))).count()
-    return Row(scale, rows, values, duckdb, backfill)
+    return Row(scale, rows, values, duckdb, pandas, backfill)
 
 
 def printed(found: Sequence[Row]) -> None:
     """A table, and what the growth from the smallest to the largest says of the full MIMIC-IV."""
-    print(f"{'times':>5} {'rows':>11} {'values':>10} | {'DuckDB s':>9} {'rows/s':>10} {'MB':>6}", end="")
-    print(f" | {'backfill s':>10} {'rows/s':>8} {'values/s':>8} {'MB':>6}")
+    heads = "".join(f" | {f'{name} s':>10} {'rows/s':>10} {'MB':>6}" for name in SIDES)
+    print(f"{'times':>5} {'rows':>11} {'values':>10}{heads}")
     for row in found:
-        print(f"{row.scale:5} {row.rows:11,} {row.values:10,} ", end="")
-        print(f"| {row.duckdb.seconds:9.1f} {row.rows / row.duckdb.seconds:10,.0f} {row.duckdb.peak_mb:6,.0f} ", end="")
-        seconds = row.backfill.seconds
-        print(f"| {seconds:10.1f} {row.rows / seconds:8,.0f} {row.values / seconds:8,.0f} {row.backfill.peak_mb:6,.0f}")
+        print(f"{row.scale:5} {row.rows:11,} {row.values:10,}", end="")
+        for side in (getattr(row, name) for name in SIDES):
+            print(f" | {side.seconds:10.1f} {row.rows / side.seconds:10,.0f} {side.peak_mb:6,.0f}", end="")
+        print()
     first, last = found[0], found[-1]
     if last.rows == first.rows:
         return
-    for name in ("duckdb", "backfill"):
+    for name in SIDES:
         grown = getattr(last, name).seconds - getattr(first, name).seconds
         a_row = grown / (last.rows - first.rows)
         minutes = (getattr(first, name).seconds + a_row * (FULL_ROWS - first.rows)) / 60

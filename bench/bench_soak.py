@@ -1,6 +1,6 @@
 """The whole stack for an hour at a steady rate: what grows.
 
-    python -m bench soak [--duration 60m] [--rate 1000] [--patients 1000] [--json FILE]
+    python -m bench soak [--duration 60m] [--rate 1000] [--patients 1000] [--json FILE] [--chart FILE.svg]
 
 ``ward up`` with simulator, gateway and notifier. Each minute it takes resident memory by component, lag by flow, files
 by table, and the latency of that minute's alerts; it ends by itself. For each series it prints where it begins and
@@ -27,6 +27,7 @@ import numpy as np
 import orjson
 from kafka import KafkaConsumer, TopicPartition
 
+from bench import charts
 from bench.bench_backfill import resident_mb
 from bench.bench_notify import receive
 from bench.chaos.stack import Load, Stack, load_average
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000, help="messages a second")
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="write samples and slopes here")
+    parser.add_argument("--chart", type=Path, help="draw every series here, as SVG")
     given = parser.parse_args()
     # Whatever ends it, nothing it has started stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -194,6 +196,8 @@ def main() -> None:
         samples = run(load, duration_s, seconds(given.every), Path(name))
     found = trends(samples, duration_s)
     show(found)
+    if given.chart is not None:
+        charts.soak(samples, given.chart)
     if given.json is not None:
         document = {"load": asdict(load), "samples": samples, "trends": [asdict(one) for one in found]}
         given.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

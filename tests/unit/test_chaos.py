@@ -1,11 +1,13 @@
 """What the runs of faults and the soak make of what they saw."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 
 import orjson
 import pytest
 
+from bench import charts
 from bench.bench_chaos import Recovery, by_fault, chosen, order
 from bench.bench_soak import quantile, trend
 from bench.chaos.episodes import sustained, unheard
@@ -107,3 +109,14 @@ def test_a_series_that_grows_has_an_interval_above_nothing_and_one_that_wavers_h
     assert (still.slope, still.moves) == (0.0, False)
     # Student's table has 2.57, 2.23 and 2.04.
     assert [round(quantile(freedom), 2) for freedom in (5, 10, 30)] == [2.55, 2.23, 2.04]
+
+
+def test_a_soak_is_drawn_with_every_series_of_a_panel_and_files_by_layer(tmp_path: Path) -> None:
+    series = ("alert latency p50, ms", "memory router, MB", "lag observation", "files gold.score", "files gold.alert")
+    samples = [{"at_s": 60.0 * minute, **dict.fromkeys(series, float(minute))} for minute in range(4)]
+    charts.soak(samples, tmp_path / "images" / "soak.svg")
+    drawn = (tmp_path / "images" / "soak.svg").read_text()
+    for shown in ("p50", "router", "observation", "gold"):
+        assert f">{shown}<" in drawn
+    # Two tables of three files each in the last minute.
+    assert "values from 0 to 6" in drawn
