@@ -30,7 +30,7 @@ test: setup  ## every test
 	@# By file: the tests of one share a session or a broker. The long ones stand first in the order of the files.
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-cluster: setup  ## a Spark cluster, brokers and an S3 store that are killed; databases that sinks write to
+test-cluster: setup  ## a Spark cluster, brokers, an S3 store and a schema registry that are killed; databases of sinks
 	$(BIN)/pytest -m cluster $(ARGS)
 
 check: setup  ## style, types, layers, lock file, generated files

@@ -32,6 +32,10 @@ _DELIVERY_TIMEOUT_MS = 3_600_000
 does what is not recorded."""
 
 
+Record = tuple[bytes | None, bytes | None]
+"""Key and value."""
+
+
 class UnreachableError(RuntimeError):
     """No broker answers, or a topic is missing; the text says what to do."""
 
@@ -168,11 +172,11 @@ class Patience:
             self.away = False
             self._say("Kafka answers again")
 
-    def send(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def send(self, producer: KafkaProducer, topic: str, records: Iterable[Record]) -> None:
         """Send and wait until all is acknowledged, however long that takes. Raises KafkaError and StoppedError."""
         self.wait(producer, self.begin(producer, topic, records))
 
-    def begin(self, producer: KafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> list[Any]:
+    def begin(self, producer: KafkaProducer, topic: str, records: Iterable[Record]) -> list[Any]:
         """Send; what is returned is to be waited for. Raises KafkaError and StoppedError.
 
         The producer's ``max_block_ms`` is ANSWER_S: a topic that it knows nothing of yet would else hold it for longer.
@@ -193,7 +197,7 @@ class Patience:
                     raise
                 self._wait_on(error)
 
-    def _sent(self, producer: KafkaProducer, topic: str, key: bytes, value: bytes | None) -> Any:
+    def _sent(self, producer: KafkaProducer, topic: str, key: bytes | None, value: bytes | None) -> Any:
         while True:
             try:
                 return producer.send(topic, key=key, value=value)

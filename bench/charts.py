@@ -26,7 +26,7 @@ def _panel(samples: Sequence[Mapping[str, float]], kind: str, unit: str) -> alt.
         for name, value in one.items()
         if name.startswith(f"{kind} ")
     ]
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(points), title=f"{kind}, {unit}", width=_WIDTH, height=_HEIGHT)
         .mark_line()
         .encode(
@@ -35,3 +35,4 @@ def _panel(samples: Sequence[Mapping[str, float]], kind: str, unit: str) -> alt.
             color=alt.Color("series:N").title(None).legend(symbolLimit=0),
         )
     )
+    return chart

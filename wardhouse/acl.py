@@ -21,6 +21,7 @@ from kafka.admin import (
 from kafka.errors import SecurityDisabledError
 
 from alerting import notifier, router, tracer
+from gateway import bridge
 from lakehouse.pipeline import FLOWS
 from lakehouse.topics import (
     ALERT_COMMAND,
@@ -88,6 +89,8 @@ _BESIDE = {
     "router": Rights(reads=_names(ALERT_STATE), describes=_names(VITALS, ALERTS), groups=frozenset({router.GROUP})),
     "notify": Rights(reads=_names(ALERT_DELIVERY), groups=frozenset({notifier.GROUP})),
     "trace": Rights(reads=_names(ALERTS, ALERT_NOTIFICATION, ALERT_DELIVERY), groups=frozenset({tracer.GROUP})),
+    # The topic that it reads is the site's own, and so is the right to.
+    "bridge": Rights(writes=_names(VITALS), groups=frozenset({bridge.GROUP.format(topic="*")})),
     "gateway": Rights(
         reads=_names(ALERT_EVALUATIONS, ALERTS, ALERT_STATE, ALERT_COMMAND, ALERT_RULES),
         writes=_names(VITALS, CLINICAL_RESOURCE, WAVEFORM, ALERT_COMMAND, AUDIT),

@@ -18,6 +18,7 @@ from wardhouse.commands import (
     anomalies,
     audit,
     backfill,
+    bridge,
     broker,
     checkpoint,
     dashboard,
@@ -85,6 +86,7 @@ app.command("notify", rich_help_panel=_COMPONENTS)(notify.notify)
 app.command("trace", rich_help_panel=_COMPONENTS)(trace.trace)
 app.command("risk", rich_help_panel=_COMPONENTS)(risk.risk)
 app.command("gateway", rich_help_panel=_COMPONENTS)(gateway.gateway)
+app.command("bridge", rich_help_panel=_COMPONENTS)(bridge.bridge)
 app.command("edge", rich_help_panel=_COMPONENTS)(edge.edge)
 app.command("sink", rich_help_panel=_COMPONENTS)(sink.sink)
 app.command("dashboard", rich_help_panel=_COMPONENTS)(dashboard.dashboard)

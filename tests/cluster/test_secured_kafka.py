@@ -180,14 +180,15 @@ def test_a_quota_slows_a_sender_and_loses_nothing(kafka: SecuredKafka, monkeypat
     command = ("kafka.admin.ConfigCommand", "--bootstrap-server", kafka.address, "--command-config", "admin.properties")
     kafka.become(monkeypatch, "ward-simulator")
     before, began = _count(kafka, VITALS.name), time.monotonic()
-    _write(kafka, VITALS.name, 1_000)
+    _write(kafka, VITALS.name, 2_000)
     free = time.monotonic() - began
     kafka.tool(*command, *quota, "producer_byte_rate=50000")
 
+    # Each broker counts by itself over eleven seconds, 550 kB: a megabyte for each of two leaders is more.
     began = time.monotonic()
-    _write(kafka, VITALS.name, 1_000)
+    _write(kafka, VITALS.name, 2_000)
     assert time.monotonic() - began > free + 3
-    assert _count(kafka, VITALS.name) == before + 2_000
+    assert _count(kafka, VITALS.name) == before + 4_000
 
 
 def _post(port: int, name: str) -> int:

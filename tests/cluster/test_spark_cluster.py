@@ -163,12 +163,12 @@ def test_executors_that_do_not_come_and_a_folder_that_is_not_theirs_are_errors_t
     asked = Cluster(cluster.url, 2, 2)
     spark = build_session("refusals", jars, cluster=asked)
     try:
-        require(spark, asked, tmp_path / "run", least=4)
+        require(spark, asked, DataDir(tmp_path), least=4)
         assert list((tmp_path / "run").iterdir()) == []
         with pytest.raises(ClusterError, match="gives 4 task slots, and 5 are needed: five partitions"):
             require_slots(spark, replace(asked, executors=3), 5, "five partitions", within_s=2)
         # Each process's own folder under one name, as a path on disks of their own would be.
         with pytest.raises(ClusterError, match=r"not every executor of .* shares the folder /proc/self/cwd/run: .*"):
-            require(spark, asked, Path("/proc/self/cwd/run"))
+            require(spark, asked, DataDir(Path("/proc/self/cwd")))
     finally:
         spark.stop()

@@ -20,7 +20,8 @@ def test_a_component_may_do_what_its_flows_declare_and_no_more_than_it_needs() -
 
 
 def test_only_a_gateway_and_senders_may_write_what_devices_send() -> None:
-    assert {name for name, one in rights().items() if "vitals" in one.writes} == {"gateway", "replay", "simulator"}
+    writers = {name for name, one in rights().items() if "vitals" in one.writes}
+    assert writers == {"bridge", "gateway", "replay", "simulator"}
 
 
 def test_permissions_name_the_topics_and_users_of_the_site() -> None:
