@@ -2,14 +2,16 @@
 
 A record is written as JSON and sent on; offsets are committed once Kafka has acknowledged. So what a bridge that is
 killed has sent its successor may send again, which changes nothing, since messages have ids. What cannot be decoded is
-sent on as it came: bronze keeps it, and it is a dead letter like all else that is no device message.
+sent on as it came: bronze keeps it, and it is a dead letter like all else that is no device message. What is larger
+than ``vitals`` takes is among the refused.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -17,8 +19,10 @@ from kafka import TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
 from alerting.member import Member, Patience, StoppedError, UnreachableError, lag
+from gateway.refused import Refusals
 from gateway.registered import Decoder, UndecodableError
 from gateway.schema_registry import RegistryAwayError, UnknownSchemaError
+from lakehouse.topics import MAX_RECORD_BYTES
 
 GROUP = "ward-bridge-{topic}"
 
@@ -26,6 +30,8 @@ _BATCH_RECORDS = 500
 _POLL_MS = 500
 _PAUSE_S = 1.0
 _TOLD_EVERY_S = 60.0
+_OVERHEAD_BYTES = 1024
+"""More than Kafka writes around a record."""
 _UNKNOWN_S = 30.0
 """How long a schema that the registry does not have is waited for: it may be one that follows another."""
 
@@ -53,7 +59,15 @@ def message(decoder: Decoder, key: bytes | None, value: bytes | None) -> Sent:
     except TypeError as error:
         raise UndecodableError(f"holds what JSON cannot: {error}") from error
     patient = record.get("patient_id")
-    return (patient.encode() if isinstance(patient, str) else key), content
+    found = (patient.encode() if isinstance(patient, str) else key), content
+    if not fits(found):
+        raise UndecodableError(f"larger than {MAX_RECORD_BYTES} bytes as JSON")
+    return found
+
+
+def fits(record: Sent) -> bool:
+    """Whether the broker takes a record."""
+    return sum(len(part or b"") for part in record) <= MAX_RECORD_BYTES - _OVERHEAD_BYTES
 
 
 def _written(value: Any) -> Any:
@@ -70,6 +84,7 @@ def run(
     reads: str,
     writes: str,
     decoder: Decoder,
+    refusals: Refusals,
     stop: threading.Event,
     on_ready: Callable[[], None],
     say: Callable[[str], None],
@@ -92,11 +107,11 @@ def run(
                 batch_records=_BATCH_RECORDS,
             )
         ) as kafka:
-            _Bridge(kafka, writes, decoder, stop, on_ready, say).run()
+            _Bridge(kafka, writes, decoder, refusals, stop, on_ready, say).run()
     except UnreachableError as error:
         raise BridgeError(str(error)) from error
     except StoppedError:
-        say("stopped while Kafka was away: what it did not acknowledge is sent by the next start")
+        say("stopped while Kafka or the registry was away: the next start goes on with what was not sent")
     except FencedInstanceIdError as error:
         raise BridgeError("another bridge of the same member name has taken over: stop one of them") from error
     except KafkaError as error:
@@ -109,11 +124,12 @@ class _Bridge:
         kafka: Member,
         writes: str,
         decoder: Decoder,
+        refusals: Refusals,
         stop: threading.Event,
         on_ready: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        self._kafka, self._writes, self._decoder = kafka, writes, decoder
+        self._kafka, self._writes, self._decoder, self._refusals = kafka, writes, decoder, refusals
         self._stop, self._say = stop, say
         self._on_ready: Callable[[], None] | None = on_ready
         self._patience = Patience(say, stop)
@@ -142,26 +158,16 @@ class _Bridge:
         return found
 
     def _take(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
-        messages = self._messages(record for records in batch.values() for record in records)
-        if messages is None:
-            return
+        found = (self._message(record) for records in batch.values() for record in records)
+        messages = [one for one in found if one is not None]
+        self._counts.sent += len(messages)
         self._patience.send(self._kafka.producer, self._writes, messages)
         self._kafka.commit(
             {place.partition: records[-1].offset + 1 for place, records in batch.items()}, self._patience
         )
 
-    def _messages(self, records: Iterable[Any]) -> list[Sent] | None:
-        """What goes on; None where the end comes before the registry answers."""
-        found = []
-        for record in records:
-            one = self._message(record)
-            if one is None:
-                return None
-            found.append(one)
-        self._counts.sent += len(found)
-        return found
-
     def _message(self, record: Any) -> Sent | None:
+        """What goes on, once the registry answers; None where nothing does. Raises StoppedError."""
         while not self._stop.is_set():
             try:
                 found = message(self._decoder, record.key, record.value)
@@ -170,16 +176,16 @@ class _Bridge:
             except UnknownSchemaError as error:
                 since = self._unknown.setdefault(str(error), time.monotonic())
                 if time.monotonic() - since >= _UNKNOWN_S:
-                    return self._as_it_came(record, error)
+                    return self._as_it_came(record, str(error))
                 self._waits(str(error))
             except UndecodableError as error:
-                return self._as_it_came(record, error)
+                return self._as_it_came(record, str(error))
             else:
                 if self._waiting_for is not None:
                     self._say("the registry answers again")
                     self._waiting_for = None
                 return found
-        return None
+        raise StoppedError
 
     def _waits(self, why: str) -> None:
         if self._waiting_for != why:
@@ -187,12 +193,17 @@ class _Bridge:
             self._say(f"what comes waits: {why}")
         self._stop.wait(_PAUSE_S)
 
-    def _as_it_came(self, record: Any, error: Exception) -> Sent:
+    def _as_it_came(self, record: Any, why: str) -> Sent | None:
+        sent = record.key, record.value or b""
+        taken = fits(sent)
+        if not taken:
+            self._refusals.keep(record.topic, record.value, [why], datetime.now(UTC))
         self._counts.undecodable += 1
         if self._counts.undecodable == 1:
             where = f"{record.topic} {record.partition} {record.offset}"
-            self._say(f"sent on as it came, a dead letter: {where}: {error} (said once a minute)")
-        return record.key, record.value or b""
+            place = "sent on as it came, a dead letter" if taken else "too large to be sent on, kept among the refused"
+            self._say(f"{place}: {where}: {why} (said once a minute)")
+        return sent if taken else None
 
     def _tell_ready(self) -> None:
         if self._kafka.assignment.fresh.is_set():

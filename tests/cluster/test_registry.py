@@ -16,7 +16,7 @@ from kafka.admin import NewTopic
 
 from gateway import ingest
 from lakehouse.datadir import DataDir
-from lakehouse.topics import VITALS
+from lakehouse.topics import MAX_RECORD_BYTES, VITALS
 from tests.fixtures import registered
 from tests.fixtures.servers import Process, apicurio, registry_of
 from tests.fixtures.stack import LONGEST_S, WARD
@@ -26,6 +26,7 @@ from wardhouse.topics import administration, end_offsets, ensure
 
 pytestmark = pytest.mark.cluster
 TOPIC = "monitors.registered"
+LARGE = b"{" + b"x" * MAX_RECORD_BYTES
 GARBAGE = (b"{}", b"", b"\0\0", registered.head(4711) + b"of a schema that nobody registered")
 
 
@@ -40,7 +41,8 @@ def bootstrap(data: DataDir, jars: Path) -> Iterator[str]:
     with Broker(data, jars) as broker:
         ensure(broker.address)
         with administration(broker.address) as client:
-            client.create_topics([NewTopic(TOPIC, 2, 1)])
+            more = {"max.message.bytes": str(2 * MAX_RECORD_BYTES)}
+            client.create_topics([NewTopic(TOPIC, 2, 1, topic_configs=more)])
         yield broker.address
 
 
@@ -84,7 +86,7 @@ def bridge(data: DataDir, bootstrap: str, registry: Process) -> Iterator[Bridge]
 
 
 def test_what_a_topic_holds_becomes_messages_though_registry_and_bridge_are_killed(
-    bootstrap: str, registry: Process, bridge: Bridge
+    data: DataDir, bootstrap: str, registry: Process, bridge: Bridge
 ) -> None:
     numbers = _register(registry)
     registry.kill()
@@ -99,7 +101,7 @@ def test_what_a_topic_holds_becomes_messages_though_registry_and_bridge_are_kill
     bridge.end(signal.SIGKILL)
     sent |= _send(bootstrap, numbers, 2_000, 2_100)
     bridge.start()
-    _send_plainly(bootstrap, GARBAGE)
+    _send_plainly(bootstrap, (*GARBAGE, LARGE))
     found: list[bytes] = []
     bridge.wait(lambda: _reads_all(bootstrap, found, len(sent), len(GARBAGE)))
 
@@ -107,6 +109,8 @@ def test_what_a_topic_holds_becomes_messages_though_registry_and_bridge_are_kill
     messages = [orjson.loads(value) for value in found if value.startswith(b'{"')]
     assert {one["message_id"]: one for one in messages} == sent
     assert ingest.check(messages)[1] == []
+    (refused,) = [orjson.loads(file.read_bytes()) for file in data.refused.iterdir()]
+    assert (refused["topic"], refused["payload_bytes"]) == (TOPIC, len(LARGE))
     assert "the registry answers again" in bridge.said
     assert "sent on as it came, a dead letter: " in bridge.said
     assert bridge.end(signal.SIGTERM) == 0
@@ -126,7 +130,7 @@ def test_a_topic_that_is_not_there_and_a_registry_that_is_none_are_told(
     other.start()
     try:
         other.wait(lambda: _count(bootstrap) == 1)
-        assert "a dead letter: monitors.registered 0 0: the registry has no schemas/ids/1" in other.said
+        assert ": the registry has no schemas/ids/1 (said once a minute)" in other.said
     finally:
         other.end(signal.SIGKILL)
 
@@ -155,7 +159,9 @@ def _send(bootstrap: str, numbers: dict[str, int], begin: int, end: int) -> dict
 
 
 def _send_plainly(bootstrap: str, values: "tuple[bytes, ...] | list[bytes]") -> None:
-    with closing(KafkaProducer(bootstrap_servers=bootstrap, acks="all")) as producer:
+    with closing(
+        KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=2 * MAX_RECORD_BYTES)
+    ) as producer:
         for future in [producer.send(TOPIC, value) for value in values]:
             future.get(timeout=30)
 

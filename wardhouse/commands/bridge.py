@@ -41,6 +41,7 @@ def bridge(
     from zlib import crc32
 
     from gateway.bridge import BridgeError, run
+    from gateway.refused import Refusals
     from gateway.registered import Decoder
     from gateway.schema_registry import Registry, RegistryError
     from lakehouse.topics import VITALS
@@ -67,6 +68,7 @@ def bridge(
             reads=topic,
             writes=settings.topic(VITALS),
             decoder=Decoder(schemas),
+            refusals=Refusals(folder.refused),
             stop=stop,
             on_ready=running.ready,
             # A data dir has one bridge of a topic at a time: after a crash the next one is known for the same.

@@ -8,6 +8,7 @@ from gateway import ingest
 from gateway.bridge import message
 from gateway.registered import Decoder, UndecodableError
 from gateway.schema_registry import Registry, RegistryError, Schema
+from lakehouse.topics import MAX_RECORD_BYTES
 from tests.fixtures import registered, vitals
 
 _WHOLE = vitals.message(
@@ -41,6 +42,7 @@ _SCHEMAS = registered.Schemas(
 )
 
 
+_TOO_LARGE = registered.head(3) + b'{"a":"%s"}' % (b"x" * MAX_RECORD_BYTES)
 _SIGN_ON = {"user": "me", "password_file": Path("/no")}
 
 
@@ -91,6 +93,7 @@ def test_schemas_that_name_others_are_read(decoder: Decoder) -> None:
         (registered.head(2) + b"\x01", "schema 2: names no message of its schema"),
         (registered.head(3) + b"[]", "schema 3: not a JSON object"),
         (registered.head(3) + b"{", "schema 3: not JSON: "),
+        pytest.param(_TOO_LARGE, "larger than 2097152 bytes as JSON", id="too large"),
         (registered.head(6) + b"x", "schema 6: no schema of Avro: "),
         (registered.head(7) + b"\0", "schema 7: no schema of Protocol Buffers that protoc compiles"),
         (registered.head(8) + b"\x02x", "schema 8: not a record"),
