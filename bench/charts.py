@@ -1,7 +1,11 @@
-"""Figures of benchmarks as pictures, SVG."""
+"""Figures of benchmarks as pictures, SVG.
+
+``python -m bench.charts`` draws those of docs/benchmarks.md anew, from the tables that stand there.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import altair as alt
@@ -9,6 +13,9 @@ import altair as alt
 PANELS = (("alert latency", "ms"), ("memory", "MB"), ("lag", "messages"), ("files", "of all tables"))
 """First words of a soak's series, each a picture of its own, and their unit."""
 _WIDTH, _HEIGHT = 560, 170
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+IMAGES = PAGE.parent / "images"
+QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def soak(samples: Sequence[Mapping[str, float]], file: Path) -> None:
@@ -36,3 +43,50 @@ def _panel(samples: Sequence[Mapping[str, float]], kind: str, unit: str) -> alt.
         )
     )
     return chart
+
+
+def rates(page: str, file: Path) -> None:
+    """How long an alert takes at each rate, in real-time mode and in micro-batches."""
+    points = []
+    for row in table(page, "messages/s | evaluation"):
+        rate, _, mode = row[0].partition(" ")
+        for name, cell in zip(QUANTILES, row[-1 - len(QUANTILES) : -1], strict=True):
+            if name in {"p50", "p99", "p99.9"}:
+                at = {"rate": _number(rate), "mode": mode.strip("()") or "real-time"}
+                points.append({**at, "quantile": name, "ms": _number(cell)})
+    chart = (
+        alt.Chart(alt.InlineData(points), width=_WIDTH, height=2 * _HEIGHT)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("rate:Q")
+            .title("messages a second")
+            .scale(type="log")
+            .axis(values=sorted({p["rate"] for p in points})),
+            y=alt.Y("ms:Q").title("from message to alert, ms").scale(type="log"),
+            color=alt.Color("quantile:N").title(None),
+            strokeDash=alt.StrokeDash("mode:N").title(None).sort(["real-time"]).legend(symbolType="stroke"),
+        )
+        .configure_view(stroke=None)
+    )
+    chart.save(file, format="svg")
+
+
+def table(page: str, head: str) -> list[list[str]]:
+    """The rows of the table of a page whose head begins with these words, as cells."""
+    lines = iter(page.splitlines())
+    next(line for line in lines if line.startswith(f"| {head}"))
+    rows = list(takewhile(lambda line: line.startswith("|"), lines))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows[1:]]
+
+
+def _number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+def main() -> None:
+    """Draw the pictures of the page."""
+    rates(PAGE.read_text(encoding="utf-8"), IMAGES / "rates.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -210,6 +210,7 @@ def test_a_time_without_an_offset_is_that_of_msh_7_else_of_the_site_else_refused
         (b"", ("AR", "the message does not begin with a segment MSH")),
         (b"MSH|", ("AR", "the message does not begin with a segment MSH")),
         (b"MSHaaaaaaaa", ("AR", "MSH-1 and MSH-2 do not name the separators")),
+        (text(HEAD.replace("^~", "^^")), ("AR", "MSH-1 and MSH-2 do not name the separators")),
         (text(HEAD.replace("R01", "R03")), ("AR", "ORU^R03 is not taken: ADT^A01, ADT^A02, ADT^A03, ADT^A08, ORU^R01")),
         (text(HEAD.replace("2.6", "3.0")), ("AR", "version 3.0 is not taken: 2.x is")),
         (text(HEAD.replace("M-1", "")), ("AR", "MSH-10, the message control id, is empty")),
