@@ -62,6 +62,11 @@ _EVALUATION: tuple[Any, ...] = (*(str,) * 6, *(int,) * 4, tuple, bool, _TEXT, _T
 """What each field must be. Whoever reaches the broker can write this topic, and another type would end the router."""
 
 
+_PLACES = slice(Evaluation._fields.index("partition"), Evaluation._fields.index("readings"))
+_MOST = 1e15
+"""No signal comes near it; of larger ones the sums would not stay finite."""
+
+
 def decode(value: bytes | None) -> Evaluation:
     """The evaluation in a record. Raises EvaluationError."""
     if value is None:
@@ -77,11 +82,15 @@ def decode(value: bytes | None) -> Evaluation:
 
 
 def _checked(evaluation: Evaluation) -> Evaluation:
-    if not all(map(_is, evaluation, _EVALUATION)):
+    # True is an int to Python, and would be none to whoever reads the router's state.
+    if not all(map(_is, evaluation, _EVALUATION)) or bool in map(type, (*evaluation[_PLACES], evaluation.battery)):
         raise EvaluationError("misshapen: a field of another type")
     for reading in evaluation.readings:
-        if not all(map(_is, reading, _READING)):
+        value = reading.value
+        if not all(map(_is, reading, _READING)) or type(value) is bool or type(reading.limit) is bool:
             raise EvaluationError("misshapen: a field of an observation of another type")
+        if value is not None and not -_MOST <= value <= _MOST:
+            raise EvaluationError("misshapen: a value beyond any signal")
     return evaluation
 
 

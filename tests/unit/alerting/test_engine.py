@@ -96,6 +96,17 @@ def test_what_is_no_evaluation_is_rejected_and_changes_nothing(value: bytes | No
     assert engine.counts == Counts(records=1, rejected=1)
 
 
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [("partition", True), ("received_at", False), ("battery", True), ("value", True), ("value", 1e300)],
+)
+def test_a_field_of_another_type_or_a_value_beyond_any_signal_is_no_evaluation(field: str, other: object) -> None:
+    record = orjson.loads(evaluation(0, 1, (HR, 130.0)))
+    (record["observations"][0] if field == "value" else record)[field] = other
+    with pytest.raises(EvaluationError, match=r"^misshapen: "):
+        Engine(ADULT).apply(0, orjson.dumps(record))
+
+
 def test_a_message_that_the_stream_evaluates_again_changes_nothing() -> None:
     engine = Engine(ADULT)
     records = [evaluation(0, 1, (HR, 80.0)), evaluation(1, 0, (HR, 130.0))]
