@@ -226,7 +226,7 @@ def load(data: DataDir, name: str) -> Manifest:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise SnapshotError(f"there is no snapshot {name}: `ward snapshot list` names those that there are") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SnapshotError(f"{path} is damaged: {error!r}") from error
 
 

@@ -58,6 +58,8 @@ def test_of_any_file_every_row_is_accounted_for(reader: Reader, chance: Random) 
         ("evaluation", b'{"patient_id": {}}'),
         ("MIMIC-III csv.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xff\xff"),
         ("offsets of a checkpoint", b"v1\n{}\n[]"),
+        ("HL7 v2", b"MSH|^^\\&|MON|ICU-7|WARD|HOSP|20260301130002+0100||ORU^R01^ORU_R01|M-1|P|2.6\rPID|1||a^b"),
+        ("manifest of a snapshot", b"[" * 100_000),
         ("start of a checkpoint", b'{"sources": [{"vitals": {"0": null}}]}'),
     ],
 )
