@@ -62,7 +62,6 @@ _EVALUATION: tuple[Any, ...] = (*(str,) * 6, *(int,) * 4, tuple, bool, _TEXT, _T
 """What each field must be. Whoever reaches the broker can write this topic, and another type would end the router."""
 
 
-_PLACES = slice(Evaluation._fields.index("partition"), Evaluation._fields.index("readings"))
 _MOST = 1e15
 """No signal comes near it; of larger ones the sums would not stay finite."""
 
@@ -82,8 +81,10 @@ def decode(value: bytes | None) -> Evaluation:
 
 
 def _checked(evaluation: Evaluation) -> Evaluation:
+    one = evaluation
+    numbers = (one.partition, one.offset, one.observed_at, one.received_at, one.battery)
     # True is an int to Python, and would be none to whoever reads the router's state.
-    if not all(map(_is, evaluation, _EVALUATION)) or bool in map(type, (*evaluation[_PLACES], evaluation.battery)):
+    if not all(map(_is, evaluation, _EVALUATION)) or bool in map(type, numbers):
         raise EvaluationError("misshapen: a field of another type")
     for reading in evaluation.readings:
         value = reading.value
