@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
+from lakehouse import storage
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import Flow
 from lakehouse.table import Table
@@ -146,7 +147,7 @@ def _place(name: str, places: Places) -> tuple[str, str]:
     place = places.data.table_root / name.replace(".", "/")
     if isinstance(place, Path):
         return "file", str(place.resolve())
-    return f"s3://{place.drive}", place.path.partition("/")[2]
+    return storage.lineage_name(place)
 
 
 def _facets(name: str) -> dict[str, Any]:

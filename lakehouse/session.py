@@ -23,6 +23,8 @@ CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # A path without a scheme is of this machine, whatever a site's HADOOP_CONF_DIR makes the default.
+    "spark.hadoop.fs.defaultFS": "file:///",
     # A shuffle or a Delta snapshot is a few thousand rows: the defaults (200, 50) would only schedule empty tasks.
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -95,8 +97,8 @@ def build_session(
 def _folders(jars: Path, lake: "Place | None") -> list[Path]:
     """Folders of the Java libraries that a session needs. Raises SessionError where one is missing."""
     needed = {"spark": ("delta-spark_*.jar", "Delta Lake")}
-    if lake is not None and not storage.is_local(lake):
-        needed["storage"] = ("hadoop-aws-*.jar", "S3")
+    if lake is not None and (jars_of_store := storage.jars(lake)):
+        needed["storage"] = jars_of_store
     for folder, (file, of) in needed.items():
         if not any((jars / folder).glob(file)):
             raise SessionError(

@@ -9,7 +9,8 @@ import typer
 from lakehouse.checkpoint import CheckpointError
 from lakehouse.delta_log import LogError
 from lakehouse.kafka_access import AccessError
-from lakehouse.storage import StorageError, trouble
+from lakehouse.storage import trouble
+from lakehouse.stores import StorageError
 from wardhouse import logs
 from wardhouse.commands import (
     acl,

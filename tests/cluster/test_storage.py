@@ -1,4 +1,4 @@
-"""Tables and checkpoints in object storage, on a real S3 server that is killed meanwhile; for `make test-cluster`."""
+"""Tables and checkpoints on a real S3 server and a real HDFS, which are killed meanwhile; for `make test-cluster`."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse import reader, snapshot
 from lakehouse.datadir import DataDir
+from tests.fixtures.hdfs import Hdfs
 from tests.fixtures.object_store import ObjectStore
 from tests.fixtures.stack import LONGEST_S, WARD, component, ready, wait_until
 
@@ -32,12 +33,32 @@ print("version", open_table(data, PATIENT).version())
 """
 
 
+_FORK_AFTER_LOOKING = """
+import subprocess, sys
+from pathlib import Path
+from lakehouse.datadir import DataDir
+assert DataDir(Path(sys.argv[1])).table_root.exists()
+subprocess.run(["echo", "forked"], preexec_fn=lambda: None, check=True)
+"""
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     with ObjectStore(tmp_path / "store") as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
+        _found_by(monkeypatch, running)
         yield running
+
+
+@pytest.fixture
+def hdfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hdfs]:
+    with Hdfs(tmp_path / "hdfs") as running:
+        _found_by(monkeypatch, running)
+        yield running
+
+
+def _found_by(monkeypatch: pytest.MonkeyPatch, store: ObjectStore | Hdfs) -> None:
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def ward(data: DataDir, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -48,7 +69,7 @@ def ward(data: DataDir, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_storage_is_tried_before_it_is_used_and_stays_what_it_is(
     store: ObjectStore, data: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = f"s3a://{store.bucket}/wards"
+    place = store.uri
     wrong = ward(data, "storage", "use", "s3a://nowhere/wards")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1), wrong.stderr
     assert "s3a://nowhere/wards cannot be used" in wrong.stderr
@@ -97,9 +118,32 @@ def test_storage_is_tried_before_it_is_used_and_stays_what_it_is(
         assert "the store of tables and checkpoints" in away.stderr
 
 
-def test_a_stack_over_object_storage_loses_nothing_though_store_and_lakehouse_are_killed(
-    store: ObjectStore, data: DataDir, tmp_path: Path
+def test_hdfs_is_tried_before_it_is_used_and_stays_what_it_is(
+    hdfs: Hdfs, data: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert ward(data, "storage", "use", hdfs.uri).returncode == 0
+    again = ward(data, "storage", "check")
+    assert (again.returncode, "`hdfs crypto -listZones` says" in again.stdout) == (0, True), again.stderr
+    made = subprocess.run(
+        [sys.executable, "-c", _MAKE_AND_READ, data.root], capture_output=True, text=True, check=False
+    )
+    assert made.stdout.splitlines()[-1:] == ["version 0"], made.stderr
+
+    # Java is started by a fork: a client that was used before must not keep it from starting.
+    forked = [sys.executable, "-c", _FORK_AFTER_LOOKING, data.root]
+    assert subprocess.run(forked, capture_output=True, text=True, timeout=60, check=True).stdout == "forked\n"
+
+    monkeypatch.setenv("HADOOP_USER_NAME", "somebody")
+    refused = ward(data, "storage", "check")
+    assert (refused.returncode, "cannot be used" in refused.stderr) == (1, True), refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["store", "hdfs"])
+def test_a_stack_over_object_storage_loses_nothing_though_store_and_lakehouse_are_killed(
+    kind: str, request: pytest.FixtureRequest, data: DataDir, tmp_path: Path
+) -> None:
+    store: ObjectStore | Hdfs = request.getfixturevalue(kind)
+
     def up(duration: str, meanwhile: Callable[["subprocess.Popen[str]"], None]) -> "dict[str, Any]":
         report_file = tmp_path / "report.json"
         options = ("--patients", "40", "--rate", "40", "--duration", duration, "--broker-port", "0")
@@ -123,7 +167,7 @@ def test_a_stack_over_object_storage_loses_nothing_though_store_and_lakehouse_ar
         component(data, "stream-lakehouse").kill()
         store.start()
 
-    assert ward(data, "storage", "use", f"s3a://{store.bucket}/wards").returncode == 0
+    assert ward(data, "storage", "use", store.uri).returncode == 0
     report = up("100s", broken)
     assert report["bronze_rows"] == report["messages_sent"] > 1_000
     assert not (data.root / "tables").exists()

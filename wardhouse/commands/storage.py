@@ -7,22 +7,29 @@ import typer
 from wardhouse.settings import DEFAULT_DATA_DIR, DataDirOption, data_dir
 
 if TYPE_CHECKING:
-    from lakehouse.storage import Trial
+    from lakehouse.stores import Trial
 
-app = typer.Typer(help="Where tables and checkpoints are: in the data dir, or in object storage.", no_args_is_help=True)
+app = typer.Typer(help="Where tables and checkpoints are: in the data dir, or in S3 or HDFS.", no_args_is_help=True)
 
 
 @app.command()
 def use(
-    uri: Annotated[str, typer.Argument(help="s3a://BUCKET/FOLDER, in a bucket that there is.", metavar="URI")],
+    uri: Annotated[
+        str,
+        typer.Argument(
+            help="s3a://BUCKET/FOLDER, in a bucket that there is, or hdfs://NAMENODE:PORT/FOLDER.", metavar="URI"
+        ),
+    ],
     path: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Keep tables and checkpoints of this data dir there, once and for all; it must have none yet.
 
-    The store's address and who asks are read from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
-    AWS_SECRET_ACCESS_KEY, as AWS's own tools do, by every command on this data dir.
+    The address of an S3 store and who asks are read from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, as AWS's own tools do, those of HDFS from HADOOP_CONF_DIR and HADOOP_USER_NAME, by every
+    command on this data dir.
     """
-    from lakehouse.storage import StorageError, at, file_of, tried
+    from lakehouse.storage import at, file_of, tried
+    from lakehouse.stores import StorageError
     from wardhouse.errors import Failure, failures
 
     data = data_dir(path)
@@ -47,7 +54,8 @@ def check(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Try the storage of this data dir; exit code 1 where it cannot be used, or keeps what it gets unencrypted."""
     from pathlib import Path
 
-    from lakehouse.storage import StorageError, tried
+    from lakehouse.storage import tried
+    from lakehouse.stores import StorageError
     from wardhouse.errors import Failure, failures
 
     data = data_dir(path)
@@ -59,12 +67,13 @@ def check(path: DataDirOption = DEFAULT_DATA_DIR) -> None:
             return
         trial = tried(place)
         _say(trial)
-        if trial.encryption is None:
+        if trial.encryption is None and trial.elsewhere is None:
             raise Failure(f"{place} keeps what it gets unencrypted: set encryption by default for its bucket")
 
 
 def _say(trial: "Trial") -> None:
-    kept = f"encrypted ({trial.encryption})" if trial.encryption else "not encrypted, as far as the store says"
+    unsaid = trial.elsewhere or "not encrypted, as far as the store says"
+    kept = f"encrypted ({trial.encryption})" if trial.encryption else unsaid
     typer.echo(f"written, listed, read and removed; {kept}")
     if not trial.exclusive:
         typer.echo("it overwrites what must not be: nothing but this data dir may write these tables", err=True)

@@ -8,7 +8,7 @@ import pytest
 from lakehouse import storage
 from lakehouse.datadir import DataDir
 from lakehouse.pipeline import ALERT_LIMITS, OBSERVATION
-from lakehouse.storage import StorageError
+from lakehouse.stores import StorageError, s3
 from lakehouse.tables import OBSERVATION as TABLE
 
 
@@ -32,11 +32,11 @@ def test_alerts_wait_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "wards", "/srv/wards", "s3a://", "s3a:///wards", "s3a://b/c?d=e", "hdfs://n/wards", "abfss://c@a/wards"]
+    "uri", ["", "wards", "/srv/wards", "s3a://", "s3a:///wards", "s3a://b/c?d=e", "hdfs:///wards", "abfss://c@a/wards"]
 )
 def test_what_names_no_storage_is_refused_by_name(uri: str, tmp_path: Path) -> None:
     storage.file_of(tmp_path).write_text(uri)
-    with pytest.raises(StorageError, match="names no storage: give s3a://BUCKET/FOLDER"):
+    with pytest.raises(StorageError, match="names no storage: give s3a://BUCKET/FOLDER or hdfs://"):
         _ = DataDir(tmp_path).lake
 
 
@@ -51,9 +51,9 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    storage._who_asks.cache_clear()
+    s3._who_asks.cache_clear()
     yield
-    storage._who_asks.cache_clear()
+    s3._who_asks.cache_clear()
 
 
 @pytest.mark.usefixtures("nobody")
@@ -99,6 +99,17 @@ def test_spark_and_deltalake_are_told_what_the_environment_says() -> None:
         "aws_endpoint_url": "https://store",
         "aws_allow_http": "false",
     }
+
+
+def test_a_place_in_hdfs_names_its_name_node_wherever_it_goes() -> None:
+    place = storage.at("hdfs://127.0.0.1:9000/wards/")
+
+    assert str(place / "tables" / "gold") == "hdfs://127.0.0.1:9000/wards/tables/gold"
+    assert str(storage.of_uri("hdfs://127.0.0.1:9000/wards/x")) == "hdfs://127.0.0.1:9000/wards/x"
+    with pytest.raises(StorageError, match=r"^hdfs://names/wards leads to no name node: .*Give its port, or"):
+        storage.at("hdfs://names/wards")
+    assert storage.lineage_name(place / "tables") == ("hdfs://127.0.0.1:9000", "/wards/tables")
+    assert (storage.delta_options(place), storage.spark_conf(place), storage.jars(place)) == ({}, {}, None)
 
 
 def test_a_disk_needs_to_be_told_nothing(tmp_path: Path) -> None:
