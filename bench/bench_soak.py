@@ -196,11 +196,11 @@ def main() -> None:
         samples = run(load, duration_s, seconds(given.every), Path(name))
     found = trends(samples, duration_s)
     show(found)
-    if given.chart is not None:
-        charts.soak(samples, given.chart)
     if given.json is not None:
         document = {"load": asdict(load), "samples": samples, "trends": [asdict(one) for one in found]}
         given.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if given.chart is not None:
+        charts.soak(samples, given.chart)
 
 
 if __name__ == "__main__":
