@@ -5,8 +5,9 @@
 Each row is a data dir of its own in one Java machine, warm after a first one that does not count: the same kind of
 batch again and again through the flow's own ``write_batch``, ten seconds of messages of six signals each. Processor
 time is that of the Java machine; medians of the later half. ``commits`` lets the tables come to so many commits first,
-by batches of ten messages, ``days`` lets them hold so many days of a message an hour of every patient. Nothing else
-should run on the machine.
+by batches of ten messages, ``days`` lets them hold so many days of a message an hour of every patient. What the heap
+still holds after a collection, and what is resident, tells whether a machine that has made so many batches keeps
+something of each. Nothing else should run on the machine.
 """
 
 import argparse
@@ -133,13 +134,33 @@ _RECORD = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Medians of a batch, seconds, and what Java holds after them, MB: ``live`` of its heap, ``resident`` in all."""
+
+    wall: float
+    cpu: float
+    live: float
+    resident: float
+
+
+def _java() -> psutil.Process:
+    return next(each for each in psutil.Process().children(recursive=True) if each.name() == "java")
+
+
 def _java_s() -> float:
-    java = next(each for each in psutil.Process().children(recursive=True) if each.name() == "java")
-    return float(sum(java.cpu_times()[:2]))
+    return float(sum(_java().cpu_times()[:2]))
 
 
-def measure(spark: "SparkSession", case: Case, batches: int, folder: Path) -> tuple[float, float]:
-    """Median wall and processor seconds of a batch, of the later half of ``batches``."""
+def _live_mb(spark: "SparkSession") -> float:
+    lang = spark._jvm.java.lang  # type: ignore[union-attr]
+    lang.System.gc()
+    runtime = lang.Runtime.getRuntime()
+    return float(runtime.totalMemory() - runtime.freeMemory()) / 1e6
+
+
+def measure(spark: "SparkSession", case: Case, batches: int, folder: Path) -> Cost:
+    """The later half of so many batches, one after the other."""
     data = DataDir(folder / "ward")
     config = StreamConfig(data, "", Settings().topics(), Settings().jars, cores=2, memory="2g")
     for table in TABLES:
@@ -152,7 +173,8 @@ def measure(spark: "SparkSession", case: Case, batches: int, folder: Path) -> tu
     count = case.rate * SECONDS
     taken = [feed.land(config, count, BEGIN + timedelta(seconds=SECONDS * n), SECONDS) for n in range(batches)]
     later = taken[batches // 2 :]
-    return statistics.median(wall for wall, _ in later), statistics.median(cpu for _, cpu in later)
+    wall, cpu = (statistics.median(column) for column in zip(*later, strict=True))
+    return Cost(wall, cpu, _live_mb(spark), _java().memory_info().rss / 1e6)
 
 
 def main() -> None:
@@ -163,12 +185,15 @@ def main() -> None:
     given = parser.parse_args()
     spark = build_session("growth", Settings().jars, memory="2g", java_options=JAVA_OPTIONS)
     asked = [case for name in given.only.split(",") for case in CASES[name]]
-    print("| | wall s a batch | CPU s a batch | CPU ms a message |\n|---|---|---|---|", flush=True)
+    print("| | wall s a batch | CPU s a batch | CPU ms a message | live heap, MB | resident, MB |", flush=True)
+    print("|---|---|---|---|---|---|", flush=True)
     for number, case in enumerate([replace(asked[0], name="(warming up)"), *asked]):
         with tempfile.TemporaryDirectory() as folder:
-            wall, cpu = measure(spark, case, given.batches, Path(folder))
+            cost = measure(spark, case, given.batches, Path(folder))
         if number:
-            print(f"| {case.name} | {wall:.2f} | {cpu:.2f} | {1000 * cpu / (case.rate * SECONDS):.2f} |", flush=True)
+            a_message = 1000 * cost.cpu / (case.rate * SECONDS)
+            print(f"| {case.name} | {cost.wall:.2f} | {cost.cpu:.2f} | {a_message:.2f} ", end="")
+            print(f"| {cost.live:,.0f} | {cost.resident:,.0f} |", flush=True)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
     spark.stop()
 
