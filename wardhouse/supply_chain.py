@@ -38,6 +38,7 @@ REVIEWED = {
     "psycopg-binary": "LGPL: used as it is, as a library that can be replaced",
     "skops": "MIT, by the text that comes with it; its classifier says OSI Approved only",
     "openlineage-sql": "Apache, as its repository OpenLineage/OpenLineage and its neighbours from there say",
+    "hdfs-native": "Apache-2.0, by the bill of materials that comes in its wheel",
     "paho-mqtt": "EPL or BSD: taken by the second",
     "jakarta.transaction:jakarta.transaction-api": "EPL: part of the MQTT broker of the tests, and of nothing else",
     "de.dentrassi.crypto:pem-keystore": "EPL: part of the MQTT broker of the tests, and of nothing else",
