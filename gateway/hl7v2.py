@@ -146,7 +146,9 @@ def _header(line: str) -> Header:
         raise RejectedError("AR", "the message does not begin with a segment MSH")
     field = line[3]
     encoding = line.split(field)[1]
-    distinct = len(set(encoding)) == len(encoding)
+    # Some senders write the escape character twice, which does no harm; others named twice cannot be told apart.
+    parts = encoding.replace(encoding[2] * 2, encoding[2], 1) if len(encoding) > 3 else encoding
+    distinct = len(set(parts)) == len(parts)
     if field.isalnum() or field.isspace() or not 3 <= len(encoding) <= 5 or encoding.isalnum() or not distinct:
         raise RejectedError("AR", "MSH-1 and MSH-2 do not name the separators")
     # MSH-1 is the separator itself, so that MSH-3 is the third of what it parts.
